@@ -1,0 +1,27 @@
+"""The registry of data-set formats: a name to a reader, nothing else."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from fer_pipeline.core.datasets.affectnet import AffectNet
+from fer_pipeline.core.datasets.base import DataSet
+from fer_pipeline.core.datasets.hf_parquet import HfParquet
+from fer_pipeline.core.errors import InputError
+
+FORMATS: Mapping[str, Callable[[Path], DataSet]] = {
+    "affectnet": AffectNet,
+    "hf-parquet": HfParquet,
+}
+"""Name of the format, as given to `--dataset`, to the reader of a root folder."""
+
+
+def open_dataset(name: str, root: Path) -> DataSet:
+    """The data set of format `name` under `root`.
+
+    Raises InputError when the format is unknown or the folder doesn't hold it.
+    """
+    if name not in FORMATS:
+        raise InputError(f"unknown data set format {name!r}: choose one of {', '.join(FORMATS)}")
+    if not root.is_dir():
+        raise InputError(f"{root} is not a folder: give --root the folder that holds {name}")
+    return FORMATS[name](root.resolve())

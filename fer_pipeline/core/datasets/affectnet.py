@@ -1,0 +1,263 @@
+"""AffectNet, first release: three CSV lists beside two trees of photos.
+
+Reads the lists as they are found in the wild (with and without header, byte-order mark, CRLF,
+rows of NULL, photo roots with blanks or without the `_compressed` level) and hands out photos.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fer_pipeline.core.datasets import columns
+from fer_pipeline.core.datasets.base import (
+    INDEX_SCHEMA,
+    UNKNOWN_LABEL,
+    VOTES_TYPE,
+    Photo,
+    Role,
+    RowBatch,
+    rejected_table,
+)
+from fer_pipeline.core.datasets.csv_rows import TextRows, first_fields, read_text_rows
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.labels import NAMES
+
+_COLUMNS = (
+    "subDirectory_filePath",
+    "face_x",
+    "face_y",
+    "face_width",
+    "face_height",
+    "facial_landmarks",
+    "expression",
+    "valence",
+    "arousal",
+)
+_BOX = _COLUMNS[1:5]
+_NOT_DEFINED = -2.0
+
+
+@dataclass(frozen=True)
+class _List:
+    file: str
+    annotation: str
+    role: Role
+
+
+_LISTS: Mapping[str, _List] = {
+    "manual_train": _List("Manually_Annotated_file_lists/training.csv", "manual", Role.TRAIN),
+    "manual_val": _List("Manually_Annotated_file_lists/validation.csv", "manual", Role.TEST),
+    "auto": _List(
+        "Automatically_annotated_file_list/automatically_annotated.csv", "auto", Role.TRAIN_ONLY
+    ),
+}
+_PHOTO_ROOTS: Mapping[str, str] = {"manual": "Manually", "auto": "Automatically"}
+
+
+class AffectNet:
+    """An AffectNet first release under `root`.
+
+    A list that isn't there is left out; no list at all raises InputError.
+    """
+
+    name = "affectnet"
+    faces_are_cropped = False
+
+    def __init__(self, root: Path) -> None:
+        """Find the lists under `root`; raises InputError where there is none."""
+        self.root = root
+        self._present = {key: item for key, item in _LISTS.items() if (root / item.file).is_file()}
+        if not self._present:
+            wanted = ", ".join(item.file for item in _LISTS.values())
+            raise InputError(
+                f"{root} holds none of AffectNet's lists ({wanted}): "
+                "give --root the folder in which these stand"
+            )
+        self._photo_roots = {
+            kind: _photo_root(root, word)
+            for kind, word in _PHOTO_ROOTS.items()
+            if any(item.annotation == kind for item in self._present.values())
+        }
+
+    def lists(self) -> Mapping[str, Sequence[Path]]:
+        """The lists that are there, each one file."""
+        return {name: [self.root / item.file] for name, item in self._present.items()}
+
+    def roles(self) -> Mapping[str, Role]:
+        """Validation is the locked test; the automatic list is training material only."""
+        return {name: item.role for name, item in self._present.items()}
+
+    def batches(self, names: Sequence[str] | None = None) -> Iterator[RowBatch]:
+        """Every row of the lists, typed or rejected; see `DataSet.batches`."""
+        for name in names or self._present:
+            path = self.root / self._present[name].file
+            order, has_header = _column_order(path)
+            for rows in read_text_rows(path, order, has_header=has_header):
+                yield self._typed(name, rows)
+
+    def photo_key(self, photo: Photo) -> str:
+        """Manual training and validation share one photo tree, the automatic list has its own."""
+        return f"{self._annotation(photo)}/{photo[1]}"
+
+    def photo_sizes(self, photos: Sequence[Photo]) -> npt.NDArray[np.int64]:
+        """Bytes of each photo file, -1 where there is none; shape (n,)."""
+        return np.fromiter(
+            (_size(self._photo_path(photo)) for photo in photos), np.int64, len(photos)
+        )
+
+    def read_photos(self, photos: Sequence[Photo]) -> Iterator[bytes | None]:
+        """The bytes of each photo file in turn, None where there is none."""
+        for photo in photos:
+            try:
+                yield Path(self._photo_path(photo)).read_bytes()
+            except OSError:
+                yield None
+
+    def _annotation(self, photo: Photo) -> str:
+        return self._present[photo[0]].annotation
+
+    def _photo_path(self, photo: Photo) -> str:
+        return f"{self._photo_roots[self._annotation(photo)]}/{photo[1]}"
+
+    def _typed(self, name: str, rows: TextRows) -> RowBatch:
+        table = rows.columns
+        annotation = self._present[name].annotation
+        paths = pc.replace_substring(
+            pc.utf8_trim_whitespace(table["subDirectory_filePath"]), "\\", "/"
+        )
+        cells = {
+            column: columns.numbers(table[column]) for column in _COLUMNS if column in _NUMBERS
+        }
+        code = cells["expression"][0]
+        with np.errstate(invalid="ignore"):
+            known = (code >= 0) & (code < len(NAMES)) & (code == np.rint(code))
+        refused = np.any([refused for _, refused in cells.values()], axis=0)
+        far = np.any([np.isfinite(cells[c][0]) & ~columns.whole(cells[c][0]) for c in _BOX], axis=0)
+        no_path = columns.missing(paths)
+        # The first reason that holds is the one written down.
+        reasons = np.select(
+            [
+                no_path & columns.missing(table["expression"]),
+                no_path,
+                columns.unsafe_path(paths),
+                refused | far,
+                columns.missing(table["expression"]),
+                ~known,
+            ],
+            ["empty_row", "no_path", "unsafe_path", "not_a_number", "no_label", UNKNOWN_LABEL],
+            default="",
+        )
+        values = {"unsafe_path": paths, "not_a_number": None, UNKNOWN_LABEL: table["expression"]}
+        numbers = np.asarray(rows.rows, np.int32)
+        kept = np.flatnonzero(reasons == "")
+        bad = np.flatnonzero(reasons != "")
+        bad_rows = [(number, "wrong_field_count", text) for number, text in rows.malformed]
+        for at in bad:
+            column = values.get(str(reasons[at]))
+            cell = column[int(at)].as_py() if column is not None else _row_text(table, int(at))
+            bad_rows.append((int(numbers[at]), str(reasons[at]), cell))
+        bad_rows.sort()
+        rejected = rejected_table(
+            self.name,
+            name,
+            [row for row, _, _ in bad_rows],
+            [reason for _, reason, _ in bad_rows],
+            [value for _, _, value in bad_rows],
+        )
+        kept_table = self._kept_table(
+            name,
+            annotation,
+            numbers[kept],
+            paths.take(kept).combine_chunks(),
+            table["facial_landmarks"].take(kept).combine_chunks(),
+            {column: cell[kept] for column, (cell, _) in cells.items()},
+        )
+        return RowBatch(kept_table, rejected)
+
+    def _kept_table(
+        self,
+        name: str,
+        annotation: str,
+        rows: npt.NDArray[np.int32],
+        paths: pa.Array,
+        landmarks: pa.Array,
+        cells: Mapping[str, npt.NDArray[np.float64]],
+    ) -> pa.Table:
+        count = len(rows)
+        # A box is all four numbers or none.
+        has_box = np.all([np.isfinite(cells[column]) for column in _BOX], axis=0)
+        box = [columns.int32_or_null(cells[column], has_box) for column in _BOX]
+        arrays = {
+            "face_id": columns.face_ids(self.name, annotation, paths, box),
+            "source": pa.array([self.name] * count, pa.string()),
+            "image_path": paths,
+            "list": pa.array([name] * count, pa.string()),
+            "row": pa.array(rows),
+            "annotation": pa.array([annotation] * count, pa.string()),
+            "expression": pa.array(cells["expression"].astype(np.int8)),
+            "valence": _affect(cells["valence"]),
+            "arousal": _affect(cells["arousal"]),
+            **dict(zip(_BOX, box, strict=True)),
+            "landmarks": landmarks,
+            "votes": pa.nulls(count, VOTES_TYPE),
+            "issue": pa.nulls(count, pa.string()),
+        }
+        return pa.Table.from_pydict(arrays, schema=INDEX_SCHEMA)
+
+
+_NUMBERS = frozenset((*_BOX, "expression", "valence", "arousal"))
+
+
+def _affect(values: npt.NDArray[np.float64]) -> pa.Array:
+    undefined = ~np.isfinite(values) | (values == _NOT_DEFINED)
+    return pa.array(values.astype(np.float32), mask=undefined)
+
+
+def _row_text(table: pa.Table, at: int) -> str:
+    return ",".join(column[at].as_py() for name, column in _items(table) if "landmark" not in name)
+
+
+def _items(table: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    return zip(table.column_names, table.columns, strict=True)
+
+
+def _column_order(path: Path) -> tuple[list[str], bool]:
+    """The order of the columns in a list, and whether its first row is a header."""
+    first = [field.strip() for field in first_fields(path) or ()]
+    known = {name.casefold(): name for name in _COLUMNS}
+    if not first or first[0].casefold() not in known:
+        return list(_COLUMNS), False
+    lacking = [name for name in _COLUMNS if name.casefold() not in {f.casefold() for f in first}]
+    if lacking:
+        raise InputError(
+            f"{path}, row 1: the header lacks {', '.join(lacking)}; "
+            f"AffectNet's columns are {','.join(_COLUMNS)}"
+        )
+    return [known.get(field.casefold(), field) for field in first], True
+
+
+def _photo_root(root: Path, word: str) -> Path:
+    """The tree of photos: seen with underscores or blanks, with and without `_compressed`."""
+    images = (f"{word}_Annotated_Images", f"{word} Annotated Images")
+    parents = (root / f"{word}_Annotated_compressed", root / f"{word} Annotated compressed", root)
+    for parent in parents:
+        for name in images:
+            if (parent / name).is_dir():
+                return parent / name
+    raise InputError(
+        f"{root} has no folder of photos {word}_Annotated_compressed/{images[0]}: "
+        "unpack the photo archives beside the lists"
+    )
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - a Path for each of a million photos is slow
+    except (OSError, ValueError):
+        return -1

@@ -1,0 +1,138 @@
+"""What every data-set format gives: the protocol, the tables it speaks, and the roles of lists.
+
+A format reads its lists into row batches and hands out the bytes of photos. It knows nothing
+of splits beyond naming the role of each list, and nothing of pixels.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+VOTES_TYPE = pa.list_(pa.int8())
+"""Ten vote counts, or null. Parquet readers refuse nulls in lists of a fixed size."""
+
+INDEX_SCHEMA = pa.schema(
+    [
+        ("face_id", pa.string()),
+        ("source", pa.string()),
+        ("image_path", pa.string()),
+        ("list", pa.string()),
+        ("row", pa.int32()),
+        ("annotation", pa.string()),
+        ("expression", pa.int8()),
+        ("valence", pa.float32()),
+        ("arousal", pa.float32()),
+        ("face_x", pa.int32()),
+        ("face_y", pa.int32()),
+        ("face_width", pa.int32()),
+        ("face_height", pa.int32()),
+        ("landmarks", pa.string()),
+        ("votes", VOTES_TYPE),
+        ("issue", pa.string()),
+    ]
+)
+"""One row for each list row that is kept; `row` counts the data rows of its list from 1."""
+
+REJECTED_SCHEMA = pa.schema(
+    [
+        ("source", pa.string()),
+        ("list", pa.string()),
+        ("row", pa.int32()),
+        ("reason", pa.string()),
+        ("value", pa.string()),
+    ]
+)
+"""One row for each list row that is not kept; `value` is what was wrong, cut to 200 characters."""
+
+UNKNOWN_LABEL = "unknown_label"
+"""Reason of a rejected row whose label is in no table; it stops a run unless told otherwise."""
+
+
+class Role(StrEnum):
+    """What the rows of one list may be used for."""
+
+    TRAIN = "train"
+    TRAIN_ONLY = "train_only"
+    DEV = "dev"
+    TEST = "test"
+
+
+@dataclass(frozen=True)
+class RowBatch:
+    """Some rows of one list: `kept` has INDEX_SCHEMA, `rejected` has REJECTED_SCHEMA."""
+
+    kept: pa.Table
+    rejected: pa.Table
+
+
+Photo = tuple[str, str]
+"""A photo's address in its data set: (list, image_path)."""
+
+
+class DataSet(Protocol):
+    """One data set on disk, in one format."""
+
+    name: str
+    root: Path
+    faces_are_cropped: bool
+    """True when a picture is the face itself, so that no box and no detection are needed."""
+
+    def lists(self) -> Mapping[str, Sequence[Path]]:
+        """Each list's name and the files that hold it, in reading order."""
+        ...
+
+    def roles(self) -> Mapping[str, Role]:
+        """Each list's name and what its rows may be used for."""
+        ...
+
+    def batches(self, names: Sequence[str] | None = None) -> Iterator[RowBatch]:
+        """Every row of the named lists (default: all), kept or rejected, in order of the lists.
+
+        Raises InputError where a list as a whole can't be read.
+        """
+        ...
+
+    def photo_key(self, photo: Photo) -> str:
+        """A name that is the same for two addresses of one stored photo."""
+        ...
+
+    def photo_sizes(self, photos: Sequence[Photo]) -> npt.NDArray[np.int64]:
+        """Bytes of each photo as stored, -1 where it is missing; shape (n,)."""
+        ...
+
+    def read_photos(self, photos: Sequence[Photo]) -> Iterator[bytes | None]:
+        """The stored bytes of each photo in turn, None where it is missing."""
+        ...
+
+
+def roles_of_given_splits(lists: Sequence[str]) -> Mapping[str, Role]:
+    """Roles of the lists `train`, `validation`, `test` of a data set with given splits.
+
+    With a test list, validation is the dev split; without one, validation is the locked test
+    and dev is carved from train.
+    """
+    validation = Role.DEV if "test" in lists else Role.TEST
+    table = {"train": Role.TRAIN, "validation": validation, "test": Role.TEST}
+    return {name: table[name] for name in lists}
+
+
+def rejected_table(
+    source: str, name: str, rows: Sequence[int], reasons: Sequence[str], values: Sequence[str]
+) -> pa.Table:
+    """A table of REJECTED_SCHEMA from columns of equal length."""
+    count = len(rows)
+    cut = [value[:200] for value in values]
+    columns = [
+        pa.array([source] * count, pa.string()),
+        pa.array([name] * count, pa.string()),
+        pa.array(rows, pa.int32()),
+        pa.array(reasons, pa.string()),
+        pa.array(cut, pa.string()),
+    ]
+    return pa.Table.from_arrays(columns, schema=REJECTED_SCHEMA)

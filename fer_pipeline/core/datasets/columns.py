@@ -1,0 +1,79 @@
+"""Text columns to typed ones, whole columns at a time, and which cells refused.
+
+Used by readers of text lists. Blank cells, NULL and NaN are missing values, never errors.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_MISSING = pa.array(["", "null", "nan", "none", "na", "n/a", "\\n"])
+_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$"
+
+
+def missing(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """Which cells of a text column hold no value; shape (n,)."""
+    text = pc.utf8_lower(pc.utf8_trim_whitespace(column))
+    return _numpy(pc.fill_null(pc.is_in(text, value_set=_MISSING), True))
+
+
+def numbers(
+    column: pa.ChunkedArray,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """A text column as float64 (NaN where missing or refused) and which cells were refused."""
+    try:
+        return _numpy(pc.cast(column, pa.float64())), np.zeros(len(column), bool)
+    except pa.ArrowInvalid:
+        pass
+    text = pc.utf8_trim_whitespace(column)
+    readable = _numpy(pc.fill_null(pc.match_substring_regex(text, _NUMBER), False))
+    refused = ~(readable | missing(column))
+    values = pc.cast(pc.if_else(pa.array(readable), text, pa.scalar(None, pa.string())), "float64")
+    return _numpy(pc.fill_null(values, np.nan)), refused
+
+
+def whole(values: npt.NDArray[np.float64], limit: int = 10**6) -> npt.NDArray[np.bool_]:
+    """Which numbers can stand as whole pixels: finite and within +-`limit`."""
+    with np.errstate(invalid="ignore"):
+        return np.isfinite(values) & (np.abs(values) <= limit)
+
+
+def int32_or_null(
+    values: npt.NDArray[np.float64], valid: npt.NDArray[np.bool_] | None = None
+) -> pa.Array:
+    """Float values rounded to int32, null where NaN or not `valid`."""
+    keep = np.isfinite(values) if valid is None else valid
+    return pa.array(np.where(keep, np.rint(values), 0).astype(np.int32), mask=~keep)
+
+
+def unsafe_path(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """Which relative paths would leave their root: absolute, a drive, `..`, a NUL byte."""
+    outside = pc.match_substring_regex(column, r"^[/\\~]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|\x00")
+    return _numpy(pc.fill_null(outside, False))
+
+
+def face_ids(source: str, photo_root: str, paths: pa.Array, box: Sequence[pa.Array]) -> pa.Array:
+    """`face_id` of each row: BLAKE2b of source, photo root, path and listed box.
+
+    The same face of the same photo has the same id in whatever list it stands.
+    """
+    parts = [pc.fill_null(pc.cast(side, pa.string()), "") for side in box]
+    text = pc.binary_join_element_wise(paths, *parts, "|")
+    prefix = f"{source}|{photo_root}|"
+    return pa.array(
+        [
+            hashlib.blake2b((prefix + row).encode(), digest_size=8).hexdigest()
+            for row in text.to_pylist()
+        ],
+        pa.string(),
+    )
+
+
+def _numpy(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.generic]:
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    return np.asarray(column.to_numpy(zero_copy_only=False))

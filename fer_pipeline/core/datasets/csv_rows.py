@@ -1,0 +1,140 @@
+"""Rows of a large CSV list as text columns, every row counted and none skipped.
+
+The fast path is pyarrow's streaming reader. It can't say where a malformed row stood, so at the
+first one, or at text that isn't UTF-8, reading goes on with Python's csv module, which can.
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from fer_pipeline.core.errors import InputError
+
+_BLOCK_BYTES = 16 << 20
+_SLOW_BATCH_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class TextRows:
+    """Consecutive well-formed rows as string columns, and the malformed rows found among them.
+
+    `rows` are the numbers (data rows of the file, from 1) of the rows of `columns`;
+    `malformed` holds (number, text) of rows with another number of fields.
+    """
+
+    columns: pa.Table
+    rows: Sequence[int] | range
+    malformed: Sequence[tuple[int, str]]
+
+
+def first_fields(path: Path) -> list[str] | None:
+    """The fields of the first row that isn't blank, byte-order mark apart; None when empty."""
+    with _open_text(path) as stream:
+        return next((fields for fields in csv.reader(stream) if fields), None)
+
+
+def read_text_rows(path: Path, names: Sequence[str], *, has_header: bool) -> Iterator[TextRows]:
+    """Every data row of a CSV file as text in the columns `names`; blank lines are no rows.
+
+    Raises InputError when the file can't be opened or read.
+    """
+    done = 0
+    try:
+        for table in _fast_batches(path, names, has_header=has_header):
+            yield TextRows(table, range(done + 1, done + table.num_rows + 1), ())
+            done += table.num_rows
+        return
+    except (_MalformedRowError, pa.ArrowInvalid):
+        pass
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror or error}") from error
+    yield from _exact_batches(path, names, has_header=has_header, skip=done)
+
+
+class _MalformedRowError(Exception):
+    """The streaming reader met a row with another number of fields."""
+
+
+def _fast_batches(path: Path, names: Sequence[str], *, has_header: bool) -> Iterator[pa.Table]:
+    malformed = False
+
+    def note(_row: object) -> str:
+        nonlocal malformed
+        malformed = True
+        return "skip"
+
+    if path.stat().st_size == 0:
+        return
+    reader = pa_csv.open_csv(
+        path,
+        read_options=pa_csv.ReadOptions(column_names=list(names), block_size=_BLOCK_BYTES),
+        parse_options=pa_csv.ParseOptions(invalid_row_handler=note),
+        convert_options=pa_csv.ConvertOptions(
+            column_types={name: pa.string() for name in names}, strings_can_be_null=False
+        ),
+    )
+    header_pending = has_header
+    for batch in reader:
+        if malformed:
+            raise _MalformedRowError
+        table = pa.Table.from_batches([batch])
+        if header_pending and table.num_rows:
+            table = table.slice(1)
+            header_pending = False
+        if table.num_rows:
+            yield table
+    if malformed:
+        raise _MalformedRowError
+
+
+def _exact_batches(
+    path: Path, names: Sequence[str], *, has_header: bool, skip: int
+) -> Iterator[TextRows]:
+    schema = pa.schema([(name, pa.string()) for name in names])
+    rows: list[int] = []
+    values: list[list[str]] = []
+    malformed: list[tuple[int, str]] = []
+
+    def batch() -> TextRows:
+        columns = list(zip(*values, strict=True)) if values else [()] * len(names)
+        arrays = [pa.array(column, pa.string()) for column in columns]
+        return TextRows(pa.Table.from_arrays(arrays, schema=schema), list(rows), list(malformed))
+
+    with _open_text(path) as stream:
+        number = -1 if has_header else 0
+        for fields in _rows_of(stream, path):
+            number += 1
+            if number <= skip:
+                continue
+            if len(fields) == len(names):
+                rows.append(number)
+                values.append(fields)
+            else:
+                malformed.append((number, ",".join(fields)))
+            if len(rows) + len(malformed) >= _SLOW_BATCH_ROWS:
+                yield batch()
+                rows.clear()
+                values.clear()
+                malformed.clear()
+    if rows or malformed:
+        yield batch()
+
+
+def _rows_of(stream: Iterator[str], path: Path) -> Iterator[list[str]]:
+    csv.field_size_limit(2**31 - 1)
+    try:
+        yield from (fields for fields in csv.reader(stream) if fields)
+    except csv.Error as error:
+        raise InputError(f"{path} can't be read as CSV: {error}; write it anew as CSV") from error
+
+
+def _open_text(path: Path):  # type: ignore[no-untyped-def]
+    try:
+        # Bytes that aren't UTF-8 become U+FFFD, so that their row can still be named.
+        return path.open(encoding="utf-8-sig", errors="replace", newline="")
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror or error}") from error

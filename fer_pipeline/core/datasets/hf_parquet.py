@@ -1,0 +1,257 @@
+"""Hugging Face image classification Parquet: `image` struct{bytes, path}, `label` int64.
+
+Class names come from the `huggingface` schema metadata (ClassLabel). Pictures are taken as faces
+already cropped. A column `votes` with its order in the metadata `vote_columns` is read as FER+
+annotator votes.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fer_pipeline.core.datasets import columns
+from fer_pipeline.core.datasets.base import (
+    INDEX_SCHEMA,
+    UNKNOWN_LABEL,
+    VOTES_TYPE,
+    Photo,
+    Role,
+    RowBatch,
+    rejected_table,
+    roles_of_given_splits,
+)
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.labels import CODES, VOTE_NAMES, expression_name, known_aliases
+
+_FILE = re.compile(r"^(?P<split>train|validation|test)(-\d+-of-\d+)?\.parquet$")
+_BATCH_ROWS = 8192
+
+
+class HfParquet:
+    """Parquet files `data/{train,validation,test}-*.parquet` under `root` (or in it directly)."""
+
+    name = "hf-parquet"
+    faces_are_cropped = True
+
+    def __init__(self, root: Path) -> None:
+        """Find the files and read their headers; raises InputError where they don't fit."""
+        self.root = root
+        found: dict[str, list[Path]] = {}
+        for folder in (root / "data", root):
+            for path in sorted(folder.glob("*.parquet")):
+                if match := _FILE.match(path.name):
+                    found.setdefault(match["split"], []).append(path)
+            if found:
+                break
+        if not found:
+            raise InputError(
+                f"{root} holds no data/train-*.parquet, validation-*.parquet or test-*.parquet: "
+                "give --root the folder that holds data/"
+            )
+        self._lists = {
+            name: found[name] for name in ("train", "validation", "test") if name in found
+        }
+        self._readers = {
+            path.relative_to(root).as_posix(): _ParquetPhotos(path)
+            for paths in self._lists.values()
+            for path in paths
+        }
+
+    def lists(self) -> Mapping[str, Sequence[Path]]:
+        """The given splits that are there, each one or more files."""
+        return self._lists
+
+    def roles(self) -> Mapping[str, Role]:
+        """See `roles_of_given_splits`."""
+        return roles_of_given_splits(list(self._lists))
+
+    def batches(self, names: Sequence[str] | None = None) -> Iterator[RowBatch]:
+        """Every row of the files, typed or rejected; see `DataSet.batches`."""
+        for name in names or self._lists:
+            done = 0
+            for path in self._lists[name]:
+                relative = path.relative_to(self.root).as_posix()
+                reader = self._readers[relative]
+                at = 0
+                for batch in reader.labels():
+                    yield self._typed(name, relative, at, done + at, batch, reader)
+                    at += batch.num_rows
+                done += at
+
+    def photo_key(self, photo: Photo) -> str:
+        """Each row is a picture of its own."""
+        return photo[1]
+
+    def photo_sizes(self, photos: Sequence[Photo]) -> npt.NDArray[np.int64]:
+        """Bytes of each encoded picture, -1 where the row holds none; shape (n,)."""
+        lengths = {name: reader.sizes() for name, reader in self._readers.items()}
+        places = (_place(photo) for photo in photos)
+        return np.fromiter((lengths[name][row] for name, row in places), np.int64, len(photos))
+
+    def read_photos(self, photos: Sequence[Photo]) -> Iterator[bytes | None]:
+        """The encoded bytes of each picture in turn; one row group is held at a time."""
+        for photo in photos:
+            name, row = _place(photo)
+            yield self._readers[name].picture(row)
+
+    def _typed(
+        self,
+        name: str,
+        file: str,
+        at: int,
+        done: int,
+        batch: pa.RecordBatch,
+        reader: "_ParquetPhotos",
+    ) -> RowBatch:
+        count = batch.num_rows
+        labels = batch.column("label")
+        raw = labels.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        known = (raw >= 0) & (raw < len(reader.codes))
+        rows = np.arange(done + 1, done + count + 1, dtype=np.int32)
+        kept, bad = np.flatnonzero(known), np.flatnonzero(~known)
+        reasons = ["no_label" if labels[int(i)].as_py() is None else UNKNOWN_LABEL for i in bad]
+        rejected = rejected_table(
+            self.name, name, rows[bad].tolist(), reasons, [str(raw[i]) for i in bad]
+        )
+        paths = pa.array([f"{file}#{at + int(i)}" for i in kept], pa.string())
+        no_box = pa.nulls(len(kept), pa.int32())
+        arrays = {
+            "face_id": columns.face_ids(self.name, name, paths, [no_box] * 4),
+            "source": pa.array([self.name] * len(kept), pa.string()),
+            "image_path": paths,
+            "list": pa.array([name] * len(kept), pa.string()),
+            "row": pa.array(rows[kept]),
+            "annotation": pa.array(["manual"] * len(kept), pa.string()),
+            "expression": pa.array(reader.codes[raw[kept]], pa.int8()),
+            "valence": pa.nulls(len(kept), pa.float32()),
+            "arousal": pa.nulls(len(kept), pa.float32()),
+            "face_x": no_box,
+            "face_y": no_box,
+            "face_width": no_box,
+            "face_height": no_box,
+            "landmarks": pa.nulls(len(kept), pa.string()),
+            "votes": reader.votes(batch, kept),
+            "issue": pa.nulls(len(kept), pa.string()),
+        }
+        return RowBatch(pa.Table.from_pydict(arrays, schema=INDEX_SCHEMA), rejected)
+
+
+class _ParquetPhotos:
+    """One Parquet file: its label table, and pictures by row."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            schema = pq.read_schema(path)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InputError(f"{path} is not a readable Parquet file; fetch it anew") from error
+        lacking = [name for name in ("image", "label") if name not in schema.names]
+        if lacking:
+            raise InputError(
+                f"{path} has no column {' and '.join(lacking)}: it needs image and label"
+            )
+        if not pa.types.is_integer(schema.field("label").type):
+            raise InputError(f"{path}: column label must hold whole numbers (a ClassLabel)")
+        image = schema.field("image").type
+        if not (pa.types.is_struct(image) and image.get_field_index("bytes") >= 0):
+            raise InputError(f"{path}: column image must be a struct with a field bytes")
+        self.codes = _codes_of(path, schema)
+        self._vote_columns = _vote_columns(path, schema)
+        self._columns = ["label", "votes"] if self._vote_columns else ["label"]
+        self._group: tuple[int, pa.Array] | None = None
+        self._starts: npt.NDArray[np.int64] | None = None
+
+    def labels(self) -> Iterator[pa.RecordBatch]:
+        """Labels and votes, a batch of rows at a time, in file order."""
+        with pq.ParquetFile(self.path) as file:
+            yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=self._columns)
+
+    def votes(self, batch: pa.RecordBatch, kept: npt.NDArray[np.intp]) -> pa.Array:
+        """The votes of the `kept` rows in the order VOTE_NAMES, null where there are none."""
+        if not self._vote_columns:
+            return pa.nulls(len(kept), VOTES_TYPE)
+        column = batch.column("votes").take(pa.array(kept))
+        filled = column.is_valid().to_numpy(zero_copy_only=False)
+        votes = np.zeros((len(kept), len(VOTE_NAMES)), np.int8)
+        if filled.any():
+            given = np.stack(column.filter(pa.array(filled)).to_numpy(zero_copy_only=False))
+            for place, target in enumerate(self._vote_columns):
+                votes[filled, target] = given[:, place]
+        flat = pa.array(votes.ravel(), pa.int8())
+        offsets = pa.array(np.arange(len(kept) + 1, dtype=np.int32) * len(VOTE_NAMES))
+        return pa.ListArray.from_arrays(offsets, flat, mask=pa.array(~filled))
+
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Bytes of every picture in the file, -1 where there is none; shape (rows,)."""
+        parts = []
+        with pq.ParquetFile(self.path) as file:
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=["image"]):
+                lengths = pc.fill_null(pc.binary_length(batch.column("image").field("bytes")), -1)
+                parts.append(lengths.to_numpy(zero_copy_only=False).astype(np.int64))
+        return np.concatenate([np.empty(0, np.int64), *parts])
+
+    def picture(self, row: int) -> bytes | None:
+        """The encoded bytes of row `row` of the file."""
+        if self._starts is None:
+            meta = pq.read_metadata(self.path)
+            sizes = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
+            self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        if not 0 <= row < self._starts[-1]:
+            return None
+        group = int(np.searchsorted(self._starts, row, side="right")) - 1
+        if self._group is None or self._group[0] != group:
+            with pq.ParquetFile(self.path) as file:
+                column = file.read_row_group(group, columns=["image"])["image"]
+            self._group = (group, column.combine_chunks().field("bytes"))
+        value = self._group[1][row - int(self._starts[group])].as_py()
+        return bytes(value) if value is not None else None
+
+
+def _place(photo: Photo) -> tuple[str, int]:
+    name, _, row = photo[1].rpartition("#")
+    return name, int(row)
+
+
+def _codes_of(path: Path, schema: pa.Schema) -> npt.NDArray[np.int8]:
+    """The AffectNet code of each class number of the file."""
+    text = (schema.metadata or {}).get(b"huggingface")
+    try:
+        names = json.loads(text)["info"]["features"]["label"]["names"] if text else None
+    except (ValueError, KeyError, TypeError):
+        names = None
+    if not names:
+        raise InputError(
+            f"{path} doesn't name its classes (schema metadata huggingface, ClassLabel): "
+            "save it with the datasets library and a ClassLabel feature"
+        )
+    codes = []
+    for number, name in enumerate(names):
+        meaning = expression_name(str(name))
+        if meaning is None:
+            raise InputError(
+                f"{path}: class {number} is named {name!r}, which is no known expression; "
+                f"rename it to one of {known_aliases()}"
+            )
+        codes.append(CODES[meaning])
+    return np.asarray(codes, np.int8)
+
+
+def _vote_columns(path: Path, schema: pa.Schema) -> list[int]:
+    """For each place of the file's votes the place in VOTE_NAMES; empty without votes."""
+    text = (schema.metadata or {}).get(b"vote_columns")
+    if "votes" not in schema.names or text is None:
+        return []
+    places = []
+    for name in json.loads(text):
+        meaning = "Unknown" if str(name).casefold() == "unknown" else expression_name(str(name))
+        if meaning not in VOTE_NAMES:
+            raise InputError(f"{path}: vote_columns names {name!r}, which is no known expression")
+        places.append(VOTE_NAMES.index(meaning))
+    return places

@@ -1,0 +1,160 @@
+"""The file-list index: every row of every list, typed, with its issue; or rejected with a reason.
+
+Rows are read once, kept in an Arrow file on disk while repeats and conflicts are looked for
+across all of them, then published as Parquet. Memory holds hashes, not rows.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fer_pipeline.core.datasets.base import INDEX_SCHEMA, REJECTED_SCHEMA, DataSet
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.files import file_digest, published, text_digest
+
+INDEX_FILE = "file_list_index.parquet"
+REJECTED_FILE = "rejected.parquet"
+
+DUPLICATE = "duplicate"
+CONFLICTING_LABEL = "conflicting_label"
+BAD_BOX = "bad_box"
+
+_ISSUES = np.array(["", DUPLICATE, CONFLICTING_LABEL, BAD_BOX], dtype=object)
+
+
+@dataclass(frozen=True)
+class IndexSummary:
+    """What the index stage read and kept."""
+
+    rows_read: int
+    rows_indexed: int
+    rows_rejected: int
+    rows_by_list: Mapping[str, int]
+    issues: Mapping[str, int]
+    rejected_by_reason: Mapping[str, int]
+    content_hash: str
+
+
+def build_index(
+    dataset: DataSet, folder: Path, on_rows: Callable[[int], None] | None = None
+) -> IndexSummary:
+    """Write `file_list_index.parquet` and `rejected.parquet` into `folder`.
+
+    `on_rows` is told the number of rows read so far. Raises InputError when the lists hold no
+    row at all.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows_by_list: dict[str, int] = dict.fromkeys(dataset.lists(), 0)
+    rejected_tables = [REJECTED_SCHEMA.empty_table()]
+    keys, codes, boxes = [], [], []
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".rows-") as scratch:
+        rows_file = Path(scratch) / "rows.arrow"
+        with pa.ipc.new_file(rows_file, INDEX_SCHEMA) as sink:
+            for batch in dataset.batches():
+                kept, rejected = batch.kept, batch.rejected
+                sink.write_table(kept)
+                rejected_tables.append(rejected)
+                for table in (kept, rejected):
+                    for name, count in _counts(table["list"]).items():
+                        rows_by_list[name] += count
+                keys.append(_hash_of_ids(kept["face_id"]))
+                codes.append(kept["expression"].to_numpy())
+                boxes.append(_is_bad_box(kept))
+                if on_rows:
+                    on_rows(sum(rows_by_list.values()))
+        rejected_rows = pa.concat_tables(rejected_tables)
+        if not any(rows_by_list.values()):
+            names = ", ".join(str(path) for paths in dataset.lists().values() for path in paths)
+            raise InputError(f"the lists hold no row: {names}")
+        issue = _issues(
+            np.concatenate([np.empty(0, np.uint64), *keys]),
+            np.concatenate([np.empty(0, np.int8), *codes]),
+            np.concatenate([np.empty(0, bool), *boxes]),
+        )
+        with published(folder / REJECTED_FILE) as path:
+            pq.write_table(rejected_rows, path)
+        with published(folder / INDEX_FILE) as path:
+            _write_index(rows_file, issue, path)
+    named = _ISSUES[issue]
+    return IndexSummary(
+        rows_read=sum(rows_by_list.values()),
+        rows_indexed=len(issue),
+        rows_rejected=rejected_rows.num_rows,
+        rows_by_list=rows_by_list,
+        issues={str(name): int((named == name).sum()) for name in _ISSUES[1:]},
+        rejected_by_reason=_counts(rejected_rows["reason"]),
+        content_hash=index_hash(folder),
+    )
+
+
+def index_hash(folder: Path) -> str:
+    """The hash of both files of the index, 16 hex digits."""
+    return text_digest(file_digest(folder / INDEX_FILE), file_digest(folder / REJECTED_FILE))
+
+
+def row_batches(folder: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The rows of a published index, a batch at a time."""
+    with pq.ParquetFile(folder / INDEX_FILE) as file:
+        yield from file.iter_batches(columns=columns)
+
+
+def _write_index(rows_file: Path, issue: npt.NDArray[np.int8], path: Path) -> None:
+    column = INDEX_SCHEMA.get_field_index("issue")
+    with pa.memory_map(str(rows_file)) as source, pq.ParquetWriter(path, INDEX_SCHEMA) as writer:
+        reader = pa.ipc.open_file(source)
+        start = 0
+        for number in range(reader.num_record_batches):
+            batch = reader.get_batch(number)
+            codes = issue[start : start + batch.num_rows]
+            names = pa.array(_ISSUES[codes], pa.string(), mask=codes == 0)
+            writer.write_table(
+                pa.Table.from_batches([batch]).set_column(column, INDEX_SCHEMA.field(column), names)
+            )
+            start += batch.num_rows
+
+
+def _issues(
+    keys: npt.NDArray[np.uint64], codes: npt.NDArray[np.int8], bad_box: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int8]:
+    """Positions in `_ISSUES` for each row: a bad box, else a conflict, else a repeat.
+
+    Rows of one face with different labels are all conflicting; of rows that agree, all but the
+    first are duplicates.
+    """
+    _, face = np.unique(keys, return_inverse=True)
+    order = np.argsort(face, kind="stable")
+    sorted_face = face[order]
+    first = np.ones(len(keys), bool)
+    first[order[1:]] = sorted_face[1:] != sorted_face[:-1]
+    faces = int(face.max(initial=-1)) + 1
+    low, high = np.full(faces, 127, np.int8), np.full(faces, -1, np.int8)
+    np.minimum.at(low, face, codes)
+    np.maximum.at(high, face, codes)
+    conflicting = (low != high)[face]
+    return np.select([bad_box, conflicting, ~first], [3, 2, 1], default=0).astype(np.int8)
+
+
+def _is_bad_box(table: pa.Table) -> npt.NDArray[np.bool_]:
+    """Boxes without an area, or wholly left of or above the frame."""
+    x, y, width, height = (
+        table[name].to_numpy().astype(float)
+        for name in ("face_x", "face_y", "face_width", "face_height")
+    )
+    with np.errstate(invalid="ignore"):
+        return np.asarray((width <= 0) | (height <= 0) | (x + width <= 0) | (y + height <= 0))
+
+
+def _hash_of_ids(ids: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
+    joined = "".join(ids.to_pylist())
+    return np.frombuffer(bytes.fromhex(joined), dtype=">u8").astype(np.uint64)
+
+
+def _counts(column: pa.ChunkedArray) -> dict[str, int]:
+    return {item["values"]: item["counts"] for item in pc.value_counts(column).to_pylist()}
