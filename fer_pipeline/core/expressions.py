@@ -1,15 +1,19 @@
 """Counts of expressions in the index, and one sample photo of each."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from fer_pipeline.core.index import row_batches
 from fer_pipeline.core.labels import NAMES
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = (
     "Expression Code",
@@ -33,8 +37,10 @@ class FaceRow:
     issue: str | None
 
 
-def expression_counts(folder: Path) -> pd.DataFrame:
+def expression_counts(folder: Path) -> "pd.DataFrame":
     """Count of index rows for each expression, with the columns COLUMNS, largest total first."""
+    import pandas as pd
+
     counts = np.zeros((len(NAMES), 2), np.int64)
     for batch in row_batches(folder, ["expression", "annotation"]):
         codes = batch.column("expression").to_numpy()
@@ -104,14 +110,14 @@ _SHOWN = [
 ]
 
 
-def _numbered(folder: Path):  # type: ignore[no-untyped-def]
+def _numbered(folder: Path) -> Iterator[tuple[int, pa.RecordBatch]]:
     start = 0
     for batch in row_batches(folder, _SHOWN):
         yield start, batch
         start += batch.num_rows
 
 
-def _face_row(batch, number: int) -> FaceRow:  # type: ignore[no-untyped-def]
+def _face_row(batch: pa.RecordBatch, number: int) -> FaceRow:
     row = batch.to_pylist()[0]
     box = tuple(row[name] for name in ("face_x", "face_y", "face_width", "face_height"))
     return FaceRow(

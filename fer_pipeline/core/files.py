@@ -6,13 +6,15 @@ What stands under its final name is complete, whatever killed the process that w
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_TEMPORARY_SUFFIX = ".part"
+TEMPORARY_SUFFIX = ".part"
+"""Ending of everything that isn't published yet; names start with a dot."""
 
 
 @contextmanager
@@ -20,7 +22,7 @@ def published(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` when the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(
-        prefix=f".{path.name}.", suffix=_TEMPORARY_SUFFIX, dir=path.parent
+        prefix=f".{path.name}.", suffix=TEMPORARY_SUFFIX, dir=path.parent
     )
     os.close(handle)
     temporary = Path(name)
@@ -47,13 +49,16 @@ def publish_json(path: Path, value: Any) -> None:
 
 
 def remove_leftovers(folder: Path) -> int:
-    """Delete the temporary files that killed processes left in `folder`; give their number.
+    """Delete what killed processes left half made in `folder`; give the number of things.
 
     Only to be called while no other process writes there.
     """
-    leftovers = list(folder.rglob(f".*{_TEMPORARY_SUFFIX}")) if folder.is_dir() else []
+    leftovers = list(folder.rglob(f".*{TEMPORARY_SUFFIX}")) if folder.is_dir() else []
     for leftover in leftovers:
-        leftover.unlink(missing_ok=True)
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
     return len(leftovers)
 
 

@@ -5,7 +5,7 @@ across all of them, then published as Parquet. Memory holds hashes, not rows.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from fer_pipeline.core.datasets.base import INDEX_SCHEMA, REJECTED_SCHEMA, DataSet
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.files import file_digest, published, text_digest
+from fer_pipeline.core.files import TEMPORARY_SUFFIX, file_digest, published, text_digest
 
 INDEX_FILE = "file_list_index.parquet"
 REJECTED_FILE = "rejected.parquet"
@@ -43,25 +43,31 @@ class IndexSummary:
 
 
 def build_index(
-    dataset: DataSet, folder: Path, on_rows: Callable[[int], None] | None = None
+    dataset: DataSet,
+    folder: Path,
+    *,
+    names: Sequence[str] | None = None,
+    on_rows: Callable[[int], None] | None = None,
 ) -> IndexSummary:
-    """Write `file_list_index.parquet` and `rejected.parquet` into `folder`.
+    """Write `file_list_index.parquet` and `rejected.parquet` of the named lists (default: all).
 
     `on_rows` is told the number of rows read so far. Raises InputError when the lists hold no
     row at all.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rows_by_list: dict[str, int] = dict.fromkeys(dataset.lists(), 0)
+    rows_by_list: dict[str, int] = dict.fromkeys(names or dataset.lists(), 0)
     rejected_tables = [REJECTED_SCHEMA.empty_table()]
     keys, codes, boxes = [], [], []
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".rows-") as scratch:
+    with tempfile.TemporaryDirectory(
+        dir=folder, prefix=".rows.", suffix=TEMPORARY_SUFFIX
+    ) as scratch:
         rows_file = Path(scratch) / "rows.arrow"
         with pa.ipc.new_file(rows_file, INDEX_SCHEMA) as sink:
-            for batch in dataset.batches():
-                kept, rejected = batch.kept, batch.rejected
+            for batch in dataset.batches(names):
+                kept = batch.kept
                 sink.write_table(kept)
-                rejected_tables.append(rejected)
-                for table in (kept, rejected):
+                rejected_tables.append(batch.rejected)
+                for table in (kept, batch.rejected):
                     for name, count in _counts(table["list"]).items():
                         rows_by_list[name] += count
                 keys.append(_hash_of_ids(kept["face_id"]))
@@ -69,27 +75,27 @@ def build_index(
                 boxes.append(_is_bad_box(kept))
                 if on_rows:
                     on_rows(sum(rows_by_list.values()))
-        rejected_rows = pa.concat_tables(rejected_tables)
+        rejected = pa.concat_tables(rejected_tables)
         if not any(rows_by_list.values()):
-            names = ", ".join(str(path) for paths in dataset.lists().values() for path in paths)
-            raise InputError(f"the lists hold no row: {names}")
+            files = (str(path) for name in rows_by_list for path in dataset.lists()[name])
+            raise InputError(f"the lists hold no row: {', '.join(files)}")
         issue = _issues(
             np.concatenate([np.empty(0, np.uint64), *keys]),
             np.concatenate([np.empty(0, np.int8), *codes]),
             np.concatenate([np.empty(0, bool), *boxes]),
         )
         with published(folder / REJECTED_FILE) as path:
-            pq.write_table(rejected_rows, path)
+            pq.write_table(rejected, path)
         with published(folder / INDEX_FILE) as path:
             _write_index(rows_file, issue, path)
     named = _ISSUES[issue]
     return IndexSummary(
         rows_read=sum(rows_by_list.values()),
         rows_indexed=len(issue),
-        rows_rejected=rejected_rows.num_rows,
+        rows_rejected=rejected.num_rows,
         rows_by_list=rows_by_list,
         issues={str(name): int((named == name).sum()) for name in _ISSUES[1:]},
-        rejected_by_reason=_counts(rejected_rows["reason"]),
+        rejected_by_reason=_counts(rejected["reason"]),
         content_hash=index_hash(folder),
     )
 
@@ -97,6 +103,53 @@ def build_index(
 def index_hash(folder: Path) -> str:
     """The hash of both files of the index, 16 hex digits."""
     return text_digest(file_digest(folder / INDEX_FILE), file_digest(folder / REJECTED_FILE))
+
+
+def source_fingerprint(dataset: DataSet) -> str:
+    """16 hex digits that change when a list file is replaced, edited, added or taken away."""
+    parts = [dataset.name, str(dataset.root)]
+    for name, paths in dataset.lists().items():
+        for path in paths:
+            state = path.stat()
+            parts.append(f"{name}:{path.name}:{state.st_size}:{state.st_mtime_ns}")
+    return text_digest(*parts)
+
+
+def count_kept_and_rejected(folder: Path) -> dict[str, tuple[int, int, bool]]:
+    """For each list: rows indexed, rows rejected, and whether their numbers are 1 to n, each once.
+
+    Read from the published files, not from what the index stage said of itself.
+    """
+    rows: dict[str, list[npt.NDArray[np.int32]]] = {}
+    kept: dict[str, int] = {}
+    rejected: dict[str, int] = {}
+    for count, batches in (
+        (kept, row_batches(folder, ["list", "row"])),
+        (rejected, pq.read_table(folder / REJECTED_FILE, columns=["list", "row"]).to_batches()),
+    ):
+        for batch in batches:
+            for name in pc.unique(batch.column("list")).to_pylist():
+                chosen = batch.filter(pc.equal(batch.column("list"), name)).column("row")
+                rows.setdefault(name, []).append(chosen.to_numpy())
+                count[name] = count.get(name, 0) + len(chosen)
+    return {
+        name: (
+            kept.get(name, 0),
+            rejected.get(name, 0),
+            _is_one_to_n(np.concatenate(parts)),
+        )
+        for name, parts in rows.items()
+    }
+
+
+def rejected_rows(folder: Path, reason: str | None = None) -> pa.Table:
+    """The rejected rows, with REJECTED_SCHEMA; those of one reason if it is given."""
+    table = pq.read_table(folder / REJECTED_FILE)
+    return table if reason is None else table.filter(pc.equal(table["reason"], reason))
+
+
+def _is_one_to_n(numbers: npt.NDArray[np.int32]) -> bool:
+    return bool(np.array_equal(np.sort(numbers), np.arange(1, len(numbers) + 1)))
 
 
 def row_batches(folder: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:

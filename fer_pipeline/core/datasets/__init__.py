@@ -1,6 +1,6 @@
 """The registry of data-set formats: a name to a reader, nothing else."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from fer_pipeline.core.datasets.affectnet import AffectNet
@@ -8,7 +8,7 @@ from fer_pipeline.core.datasets.base import DataSet
 from fer_pipeline.core.datasets.hf_parquet import HfParquet
 from fer_pipeline.core.errors import InputError
 
-FORMATS: Mapping[str, Callable[[Path], DataSet]] = {
+FORMATS: Mapping[str, type[AffectNet] | type[HfParquet]] = {
     "affectnet": AffectNet,
     "hf-parquet": HfParquet,
 }
@@ -25,3 +25,8 @@ def open_dataset(name: str, root: Path) -> DataSet:
     if not root.is_dir():
         raise InputError(f"{root} is not a folder: give --root the folder that holds {name}")
     return FORMATS[name](root.resolve())
+
+
+def faces_are_cropped(name: str) -> bool:
+    """Whether the pictures of format `name` are faces already, so that no box is needed."""
+    return FORMATS[name].faces_are_cropped

@@ -24,7 +24,7 @@ from fer_pipeline.core.datasets.base import (
     RowBatch,
     rejected_table,
 )
-from fer_pipeline.core.datasets.csv_rows import TextRows, first_fields, read_text_rows
+from fer_pipeline.core.datasets.csv_rows import TextRows, count_lines, first_fields, read_text_rows
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.labels import NAMES
 
@@ -100,6 +100,11 @@ class AffectNet:
             order, has_header = _column_order(path)
             for rows in read_text_rows(path, order, has_header=has_header):
                 yield self._typed(name, rows)
+
+    def count_rows(self, name: str) -> int:
+        """The lines of the list that aren't blank, its header apart."""
+        path = self.root / self._present[name].file
+        return count_lines(path) - int(_column_order(path)[1])
 
     def photo_key(self, photo: Photo) -> str:
         """Manual training and validation share one photo tree, the automatic list has its own."""

@@ -98,6 +98,10 @@ class DataSet(Protocol):
         """
         ...
 
+    def count_rows(self, name: str) -> int:
+        """The number of data rows in a list, counted another way than `batches` reads them."""
+        ...
+
     def photo_key(self, photo: Photo) -> str:
         """A name that is the same for two addresses of one stored photo."""
         ...

@@ -11,14 +11,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_MISSING = pa.array(["", "null", "nan", "none", "na", "n/a", "\\n"])
+_MISSING = ("", "null", "nan", "none", "na", "n/a", "\\n")
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$"
 
 
 def missing(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     """Which cells of a text column hold no value; shape (n,)."""
     text = pc.utf8_lower(pc.utf8_trim_whitespace(column))
-    return _numpy(pc.fill_null(pc.is_in(text, value_set=_MISSING), True))
+    return _numpy(pc.fill_null(pc.is_in(text, value_set=pa.array(_MISSING)), True))
 
 
 def numbers(

@@ -16,6 +16,7 @@ from fer_pipeline.core.errors import InputError
 
 _BLOCK_BYTES = 16 << 20
 _SLOW_BATCH_ROWS = 20_000
+_BLANK = frozenset((b"\n", b"\r\n", b"\r", b"\xef\xbb\xbf\n", b"\xef\xbb\xbf\r\n"))
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,19 @@ def read_text_rows(path: Path, names: Sequence[str], *, has_header: bool) -> Ite
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror or error}") from error
     yield from _exact_batches(path, names, has_header=has_header, skip=done)
+
+
+def count_lines(path: Path) -> int:
+    """The lines of a file that aren't blank; of rows, where a quoted field may span lines."""
+    with path.open("rb") as stream:
+        lines = quotes = 0
+        for line in stream:
+            lines += line not in _BLANK
+            quotes += b'"' in line
+    if not quotes:
+        return lines
+    with _open_text(path) as text:
+        return sum(1 for _ in _rows_of(text, path))
 
 
 class _MalformedRowError(Exception):

@@ -1,0 +1,90 @@
+"""Group `manifest`: which faces are wanted, and on which side each stands."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from fer_pipeline.assets.steps import EverySoOften, step
+from fer_pipeline.core.labels import NAMES
+from fer_pipeline.core.manifest import (
+    FILE_LIST,
+    MANIFEST_FILE,
+    MANIFEST_SCHEMA,
+    build_manifest,
+    read_manifest,
+)
+from fer_pipeline.core.votes import chosen_expression
+from fer_pipeline.metadata import column_schema, counts_table, markdown_table
+from fer_pipeline.settings import Settings
+from fer_pipeline.versions import code_version
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def manifest_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
+    """The assets of the group `manifest`."""
+
+    @dg.asset(
+        group_name="manifest",
+        kinds={"parquet"},
+        deps=["file_list_index"],
+        code_version=code_version("class_manifest", settings),
+        description="The faces of the wanted classes, each once, with split and group; its "
+        "content hash is the data version of everything downstream.",
+    )
+    def class_manifest(
+        context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
+    ) -> dg.MaterializeResult[None]:
+        with step():
+            every_so_often = EverySoOften()
+
+            def tell(done: int, total: int) -> None:
+                if every_so_often():
+                    context.log.info(f"{done:,} of {total:,} photos of equal size compared")
+
+            summary = build_manifest(
+                settings.open_dataset(),
+                settings.index_folder,
+                settings.manifest_folder,
+                settings.wanted_classes,
+                label_source=settings.label_source,
+                dev_share=settings.dev_share,
+                seed=settings.seed,
+                on_hashed=tell,
+            )
+            folder = settings.manifest_folder
+            return dg.MaterializeResult(
+                data_version=dg.DataVersion(summary.manifest_hash),
+                metadata={
+                    "dagster/row_count": summary.rows,
+                    "dagster/column_schema": column_schema(MANIFEST_SCHEMA),
+                    "path": dg.MetadataValue.path(folder / MANIFEST_FILE),
+                    "file_list": dg.MetadataValue.path(folder / FILE_LIST),
+                    "manifest_hash": summary.manifest_hash,
+                    "class_by_split": markdown_table(
+                        _class_by_split(settings, settings.label_source)
+                    ),
+                    "rows_by_split": counts_table(summary.rows_by_split, ("split", "faces")),
+                    "left_out": counts_table(summary.left_out, ("reason", "index rows")),
+                    "excluded": counts_table(summary.excluded, ("reason", "faces")),
+                    "identical_photos": summary.identical_photos,
+                    "photos_missing": summary.photos_missing,
+                    "summary": dg.MetadataValue.json(asdict(summary)),
+                },
+            )
+
+    return [class_manifest]
+
+
+def _class_by_split(settings: Settings, label_source: str) -> "pd.DataFrame":
+    import pandas as pd
+
+    manifest = read_manifest(settings.manifest_folder)
+    names = [NAMES[code] for code in chosen_expression(manifest, label_source)]
+    table = pd.crosstab(
+        pd.Series(names, name="class"), pd.Series(manifest["split"].to_pylist(), name="split")
+    )
+    return table.reset_index()

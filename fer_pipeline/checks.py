@@ -1,0 +1,237 @@
+"""Asset checks: what must hold before anything downstream may run, and what is only said.
+
+Checks read what was published, not what the asset said of itself. A blocking check that fails
+ends the run.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import dagster as dg
+import pyarrow.parquet as pq
+
+from fer_pipeline.assets.steps import step
+from fer_pipeline.core.datasets.base import UNKNOWN_LABEL
+from fer_pipeline.core.index import count_kept_and_rejected, rejected_rows, row_batches
+from fer_pipeline.core.labels import NAMES
+from fer_pipeline.core.manifest import manifest_hash, missing_classes, read_manifest
+from fer_pipeline.core.shards import read_crop_set
+from fer_pipeline.core.splits import groups_on_two_sides
+from fer_pipeline.reports import read_metrics
+from fer_pipeline.settings import Settings
+
+_FEW = 5
+
+
+def index_checks() -> Sequence[dg.AssetChecksDefinition]:
+    """Checks of `file_list_index`."""
+    asset = dg.AssetKey("file_list_index")
+
+    @dg.multi_asset_check(
+        specs=[
+            dg.AssetCheckSpec(
+                "every_row_accounted_for",
+                asset=asset,
+                blocking=True,
+                description="Rows indexed and rejected are, list by list, the rows of the files.",
+            ),
+            dg.AssetCheckSpec(
+                "no_unknown_label",
+                asset=asset,
+                blocking=True,
+                description="Every label stands in the table of labels.",
+            ),
+        ]
+    )
+    def index_is_complete(settings: dg.ResourceParam[Settings]) -> Iterable[dg.AssetCheckResult]:
+        with step():
+            yield _every_row_accounted_for(asset, settings)
+            yield _no_unknown_label(asset, settings)
+
+    return [index_is_complete]
+
+
+def manifest_checks() -> Sequence[dg.AssetChecksDefinition]:
+    """Checks of `class_manifest`."""
+    asset = dg.AssetKey("class_manifest")
+
+    @dg.multi_asset_check(
+        specs=[
+            dg.AssetCheckSpec(
+                "no_group_on_two_sides",
+                asset=asset,
+                blocking=True,
+                description="No photo, nor an identical copy of it, stands in two splits.",
+            ),
+            dg.AssetCheckSpec(
+                "every_class_in_every_split",
+                asset=asset,
+                blocking=True,
+                description="Every class of every stream has faces in train, dev and test.",
+            ),
+            dg.AssetCheckSpec(
+                "only_wanted_labels",
+                asset=asset,
+                blocking=True,
+                description="Each face is listed once, with a known label.",
+            ),
+        ]
+    )
+    def manifest_is_sound(settings: dg.ResourceParam[Settings]) -> Iterable[dg.AssetCheckResult]:
+        with step():
+            manifest = read_manifest(settings.manifest_folder)
+            groups = manifest["group_id"].to_numpy()
+            leaked = groups_on_two_sides(groups, manifest["split"].to_numpy())
+            yield _result(
+                asset,
+                "no_group_on_two_sides",
+                [f"group {group}" for group in leaked],
+                "photos stand on two sides",
+                {"groups": len(set(groups))},
+            )
+            missing = missing_classes(manifest, settings.active_streams, settings.label_source)
+            yield _result(
+                asset,
+                "every_class_in_every_split",
+                [f"{name} ({stream}) in {split}" for stream, split, name in missing],
+                "classes have no face; choose other streams, a larger dev_share or more data",
+                {"streams": ", ".join(settings.active_streams)},
+            )
+            codes = manifest["expression"].to_numpy()
+            ids = manifest["face_id"].to_pylist()
+            wrong = [
+                f"face {face} with code {code}"
+                for face, code in zip(ids, codes, strict=True)
+                if not 0 <= code < len(NAMES)
+            ]
+            if len(set(ids)) != len(ids):
+                wrong.append("faces that are listed twice")
+            yield _result(
+                asset, "only_wanted_labels", wrong, "faces are wrong", {"faces": len(ids)}
+            )
+
+    return [manifest_is_sound]
+
+
+def crop_checks() -> Sequence[dg.AssetChecksDefinition]:
+    """Checks of `face_crops`."""
+    asset = dg.AssetKey("face_crops")
+
+    @dg.asset_check(
+        asset=asset,
+        blocking=True,
+        name="one_status_for_each_face",
+        description="The shards hold one row for each face of the manifest, in its order.",
+    )
+    def one_status_for_each_face(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+        with step():
+            manifest = read_manifest(settings.manifest_folder)
+            crop_set = read_crop_set(settings.crops_folder)
+            problems = []
+            if crop_set.manifest_hash != manifest_hash(manifest):
+                problems.append("the crops belong to another manifest")
+            faces: list[str] = []
+            for path in crop_set.paths:
+                faces += pq.read_table(path, columns=["face_id"])["face_id"].to_pylist()
+            if faces != manifest["face_id"].to_pylist():
+                problems.append(f"{len(faces)} rows in the shards, not the manifest's faces")
+            ok = crop_set.statuses["ok"]
+            if not ok:
+                problems.append("no face could be cropped; is --root right?")
+            return _result(
+                asset, "one_status_for_each_face", problems, "problems", {"faces_ok": ok}
+            )
+
+    return [one_status_for_each_face]
+
+
+def stream_checks(stream: str) -> Sequence[dg.AssetChecksDefinition]:
+    """Checks of one stream's report: they warn, and stop nothing."""
+    asset = dg.AssetKey([stream, "evaluation_report"])
+
+    @dg.asset_check(
+        asset=asset,
+        name="above_the_majority_class",
+        description="The whole interval of the accuracy lies above the largest class's share.",
+    )
+    def above_the_majority_class(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+        with step():
+            found = read_metrics(settings, stream)
+            passed = found["accuracy_low"] > found["majority_accuracy"]
+            return dg.AssetCheckResult(
+                passed=bool(passed),
+                severity=dg.AssetCheckSeverity.WARN,
+                description=f"accuracy {found['accuracy']:.3f} ({found['accuracy_low']:.3f} to "
+                f"{found['accuracy_high']:.3f}), majority class {found['majority_accuracy']:.3f}",
+                metadata={"n_test": int(found["n"])},
+            )
+
+    return [above_the_majority_class]
+
+
+def _every_row_accounted_for(asset: dg.AssetKey, settings: Settings) -> dg.AssetCheckResult:
+    dataset = settings.open_dataset()
+    counts = count_kept_and_rejected(settings.index_folder)
+    problems = []
+    read = 0
+    for name in dataset.lists():
+        kept, rejected, numbered = counts.get(name, (0, 0, True))
+        in_files = dataset.count_rows(name)
+        read += in_files
+        if kept + rejected != in_files or not numbered:
+            problems.append(
+                f"{name}: {kept} indexed and {rejected} rejected of {in_files} rows in the file"
+            )
+    return _result(
+        asset,
+        "every_row_accounted_for",
+        problems,
+        "lists don't add up",
+        {
+            "rows_in_files": read,
+            "rows_indexed": sum(
+                batch.num_rows for batch in row_batches(settings.index_folder, ["row"])
+            ),
+            "rows_rejected": rejected_rows(settings.index_folder).num_rows,
+        },
+    )
+
+
+def _no_unknown_label(asset: dg.AssetKey, settings: Settings) -> dg.AssetCheckResult:
+    unknown = rejected_rows(settings.index_folder, UNKNOWN_LABEL).to_pylist()
+    stops = settings.unknown_labels == "stop"
+    files = settings.open_dataset().lists()
+    lines = [
+        f"{files[row['list']][0]}, row {row['row']}: {row['value']!r}" for row in unknown[:_FEW]
+    ]
+    names = ", ".join(f"{code} {name}" for code, name in enumerate(NAMES))
+    return dg.AssetCheckResult(
+        passed=not unknown,
+        asset_key=asset,
+        check_name="no_unknown_label",
+        severity=dg.AssetCheckSeverity.ERROR if stops else dg.AssetCheckSeverity.WARN,
+        description=(
+            f"{len(unknown)} rows have a label in no table: {'; '.join(lines)} (known: {names}). "
+            "Correct the list, or set unknown_labels to reject to go on without these rows."
+            if unknown
+            else "every label is known"
+        ),
+        metadata={"rows": len(unknown)},
+    )
+
+
+def _result(
+    asset: dg.AssetKey,
+    name: str,
+    problems: Sequence[str],
+    what: str,
+    metadata: dict[str, int | str],
+) -> dg.AssetCheckResult:
+    shown = "; ".join(problems[:_FEW]) + ("; ..." if len(problems) > _FEW else "")
+    return dg.AssetCheckResult(
+        passed=not problems,
+        asset_key=asset,
+        check_name=name,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{len(problems)} {what}: {shown}" if problems else "holds",
+        metadata=metadata,
+    )

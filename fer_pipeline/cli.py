@@ -1,0 +1,174 @@
+"""The command line: thin commands over the graph, the tracking and `core`.
+
+Exit codes: 0, 1 (failed), 2 (wrong input). With `--json` the last line of stdout is one JSON
+object; everything else goes to stderr.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.settings import Settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From raw face lists to an evaluated expression model, in one lineage graph.",
+)
+
+_console = Console(stderr=True)
+
+Home = Annotated[
+    Path | None, typer.Option(help="Folder for everything a run leaves (FER_HOME, ./fer-home).")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on the last line of stdout.")]
+Preset = Annotated[str | None, typer.Option(help="smoke, cpu or gpu.")]
+Minutes = Annotated[float | None, typer.Option(help="Training time of each stream.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of splits, weights and batches.")]
+Streams = Annotated[
+    list[str] | None, typer.Option("--stream", help="A stream to train; may be given again.")
+]
+Select = Annotated[
+    list[str] | None,
+    typer.Option("--select", help="An asset to make, with what it needs; may be given again."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Make again what is up to date.")]
+LabelSource = Annotated[str | None, typer.Option(help="listed, or votes (FER+).")]
+
+
+@app.callback()
+def _environment() -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+@app.command()
+def demo(
+    home: Home = None,
+    photos: Annotated[int, typer.Option(help="Photos to draw.")] = 1200,
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Draw faces and run the whole graph on them: a few minutes, no data needed."""
+    from fer_pipeline.commands import demo_settings, draw_release, run_and_report
+
+    settings = Settings.load(home=home)
+    root = draw_release(settings.home, photos, seed or 0, _console)
+    run_and_report(demo_settings(home, root, seed), as_json=as_json, console=_console)
+
+
+@app.command()
+def run(
+    dataset: Annotated[str | None, typer.Option(help="Format of the data set.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder that holds the data set.")] = None,
+    home: Home = None,
+    stream: Streams = None,
+    preset: Preset = None,
+    minutes: Minutes = None,
+    seed: Seed = None,
+    select: Select = None,
+    label_source: LabelSource = None,
+    detect: Annotated[
+        str | None, typer.Option(help="Ask the face detector: missing (boxes) or always.")
+    ] = None,
+    unknown_labels: Annotated[
+        str | None, typer.Option(help="A label in no table: stop, or reject its row.")
+    ] = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Make what isn't up to date, from the lists to the reports.
+
+    Without --dataset the last run's data set and options are used again.
+    """
+    from fer_pipeline.commands import run_and_report, run_settings
+
+    settings = run_settings(
+        home,
+        dataset=dataset,
+        root=root,
+        streams=tuple(stream) if stream else None,
+        preset=preset,
+        minutes=minutes,
+        seed=seed,
+        label_source=label_source,
+        detect=detect,
+        unknown_labels=unknown_labels,
+    )
+    run_and_report(settings, select=select or (), force=force, as_json=as_json, console=_console)
+
+
+@app.command()
+def status(home: Home = None, as_json: Json = False) -> None:
+    """What is made, from what data, how good, and what the next run would make."""
+    from fer_pipeline.commands import show_status
+
+    show_status(Settings.load(home=home), as_json=as_json, console=_console)
+
+
+@app.command()
+def show(
+    row: Annotated[str, typer.Argument(help="Row number of the index (from 0) or a face_id.")],
+    home: Home = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write the picture (PNG).")] = None,
+    as_json: Json = False,
+) -> None:
+    """One photo with its box and label, as a PNG."""
+    from fer_pipeline.commands import show_photo
+
+    show_photo(Settings.load(home=home), row, out, as_json=as_json, console=_console)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Option(help="An MLflow address or a model file.")],
+    dataset: Annotated[str, typer.Option(help="Format of the data set.")],
+    root: Annotated[Path, typer.Option(help="Folder that holds the data set.")],
+    split: Annotated[
+        str | None, typer.Option(help="The data set's own name of a list; default: its test list.")
+    ] = None,
+    label_source: LabelSource = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Score a model on a labelled data set, classes matched by name."""
+    from fer_pipeline.commands import evaluate_model
+
+    evaluate_model(
+        Settings.load(home=home),
+        model,
+        dataset,
+        root,
+        split=split,
+        label_source=label_source,
+        as_json=as_json,
+        console=_console,
+    )
+
+
+@app.command()
+def ui(
+    home: Home = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
+    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow.")] = 5000,
+) -> None:
+    """Open the Dagster UI and MLflow on this home, until Ctrl-C."""
+    from fer_pipeline.servers import serve_ui
+
+    serve_ui(Settings.load(home=home), host, port, mlflow_port, _console)
+
+
+def main() -> None:
+    """Run a command; wrong input is one sentence and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        _console.print(f"[red]wrong input:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(2)

@@ -1,0 +1,269 @@
+"""The bodies of the commands: settings in, graph run or question answered, words and JSON out."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from dagster import DagsterInstance
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from fer_pipeline.build import build_definitions
+from fer_pipeline.core.datasets import open_dataset
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.instance import HomeBusyError, close_killed_runs, locked_home, prepare_home
+from fer_pipeline.plan import asset_states
+from fer_pipeline.settings import RUN_OPTIONS, Settings
+from fer_pipeline.summary import run_summary, summary_tables
+
+_DRAWN = (
+    "These faces are drawings. The demo shows that the pipeline works; "
+    "its scores say nothing about people."
+)
+
+
+def draw_release(home: Path, photos: int, seed: int, console: Console) -> Path:
+    """Draw the demo's data set under the home, unless it is there; give its folder."""
+    from fer_pipeline.core.synthetic import write_release
+
+    console.print(_DRAWN, style="yellow")
+    root = home / "demo-data" / f"{photos}-photos-seed-{seed}"
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("drawing faces", total=photos)
+        release = write_release(
+            root,
+            photos=photos,
+            seed=seed,
+            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    console.print(
+        f"{release.photos:,} photos drawn, laid out as an AffectNet release: {root}",
+        highlight=False,
+    )
+    return root
+
+
+def demo_settings(home: Path | None, root: Path, seed: int | None) -> Settings:
+    """The settings of the demo: the smoke preset on drawn faces, a bad label rejected."""
+    return Settings.fresh(
+        home=home,
+        dataset="affectnet",
+        root=root,
+        preset="smoke",
+        seed=seed or 0,
+        unknown_labels="reject",
+    )
+
+
+def run_settings(home: Path | None, **options: Any) -> Settings:
+    """The settings of a run: with a data set from the defaults on, without one as the last run."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if given.get("dataset") is None:
+        return Settings.load(home=home, **given)
+    if "root" not in given:
+        remembered = Settings.load(home=home).root
+        if remembered is None:
+            raise InputError("--dataset needs --root: the folder that holds the data set")
+        given["root"] = remembered
+    return Settings.fresh(home=home, **given)
+
+
+def run_and_report(
+    settings: Settings,
+    *,
+    select: Sequence[str] = (),
+    force: bool = False,
+    as_json: bool,
+    console: Console,
+) -> None:
+    """Run the graph, end with tables (and JSON); leaves with exit code 1 or 2 on failure."""
+    from fer_pipeline.runner import run_graph
+
+    dataset = settings.open_dataset()
+    console.print(
+        f"[bold]{dataset.name}[/] at {dataset.root}: streams {', '.join(settings.streams)}, "
+        f"preset {settings.preset}, seed {settings.seed}, labels {settings.label_source}"
+        + (f", {settings.minutes:g} minutes a stream" if settings.minutes else ""),
+        highlight=False,
+    )
+    console.print(f"home {settings.home}", highlight=False)
+    started = time.monotonic()
+    try:
+        with locked_home(settings):
+            prepare_home(settings)
+            with DagsterInstance.get() as instance:
+                closed = close_killed_runs(instance, settings)
+                if closed:
+                    console.print(f"{closed} killed run(s) closed; going on from what is there")
+                outcome = run_graph(settings, instance, select=select, force=force, console=console)
+                states = asset_states(build_definitions(settings), instance, settings)
+            found = run_summary(settings, states)
+    except HomeBusyError as error:
+        console.print(f"[red]busy:[/] {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    found["made"] = outcome.made
+    found["up_to_date"] = outcome.skipped
+    found["seconds"] = round(time.monotonic() - started, 1)
+    for problem in outcome.problems:
+        console.print(f"[red]failed:[/] {problem}", highlight=False, soft_wrap=True)
+    if not outcome.ok:
+        raise typer.Exit(2 if outcome.wrong_input else 1)
+    if not outcome.made:
+        console.print("Nothing to do: everything is up to date. (--force makes it again.)")
+    for table in summary_tables(found):
+        if table.row_count:
+            console.print(table)
+    if _is_drawn(dataset.root):
+        console.print(_DRAWN, style="yellow")
+    console.print(f"took {found['seconds']:.0f} s; `fer-pipeline ui` shows the graph and the runs")
+    if as_json:
+        _print_json(found)
+
+
+def show_status(settings: Settings, *, as_json: bool, console: Console) -> None:
+    """Each asset: when it was made, and whether a run would make it again, and why."""
+    prepare_home(settings)
+    with DagsterInstance.get() as instance:
+        states = asset_states(build_definitions(settings), instance, settings)
+    found = run_summary(settings, states)
+    found["settings"] = settings.model_dump(mode="json", include=set(RUN_OPTIONS))
+    found["assets"] = {
+        state.key.to_user_string(): {
+            "up_to_date": state.reason is None,
+            "reason": state.reason,
+            "made_at": state.made_at,
+        }
+        for state in states
+    }
+    table = Table("asset", "made", "state")
+    for state in states:
+        made = "" if state.made_at is None else _local_time(state.made_at)
+        word = "[green]up to date[/]" if state.reason is None else f"[yellow]{state.reason}[/]"
+        table.add_row(state.key.to_user_string(), made, word)
+    source = f"{settings.dataset} at {settings.root}" if settings.dataset else "no data set yet"
+    console.print(f"home {settings.home}, {source}", highlight=False)
+    for one in (table, *summary_tables(found)):
+        if one.row_count:
+            console.print(one)
+    if as_json:
+        _print_json(found)
+
+
+def show_photo(
+    settings: Settings, wanted: str, out: Path | None, *, as_json: bool, console: Console
+) -> None:
+    """Write one photo of the index with its box and label as a PNG."""
+    from fer_pipeline.core.decode import UnreadableError, decode
+    from fer_pipeline.core.expressions import find_row
+    from fer_pipeline.core.files import publish_bytes
+    from fer_pipeline.core.index import INDEX_FILE
+    from fer_pipeline.core.photo_figures import boxed_photo
+
+    if not (settings.index_folder / INDEX_FILE).is_file():
+        raise InputError(f"{settings.index_folder} holds no index: run `fer-pipeline run` first")
+    row = find_row(settings.index_folder, wanted)
+    if row is None:
+        raise InputError(
+            f"the index in {settings.index_folder} has no row or face {wanted!r}: "
+            "rows count from 0, a face_id has 16 hex digits"
+        )
+    data = next(iter(settings.open_dataset().read_photos([(row.list, row.image_path)])))
+    if data is None:
+        raise InputError(f"{row.image_path} ({row.list}, index row {row.row}) is missing on disk")
+    try:
+        image = decode(data, settings.max_pixels)
+    except UnreadableError as error:
+        raise InputError(
+            f"{row.image_path} ({row.list}, index row {row.row}) can't be read: {error}"
+        ) from error
+    path = out or settings.home / "shown" / f"{row.face_id}.png"
+    caption = f"row {row.row}: {row.expression} ({row.list})"
+    publish_bytes(path.absolute(), boxed_photo(image, row.box, caption))
+    console.print(f"{caption}, {row.image_path}, face {row.face_id}", highlight=False)
+    console.print(str(path), highlight=False, soft_wrap=True)
+    if as_json:
+        _print_json({**vars(row), "picture": str(path)})
+
+
+def evaluate_model(
+    settings: Settings,
+    model: str,
+    dataset: str,
+    root: Path,
+    *,
+    split: str | None,
+    label_source: str | None,
+    as_json: bool,
+    console: Console,
+) -> None:
+    """Score a model on a data set's list and say what became of every row."""
+    from fer_pipeline.core.model_file import load_model
+    from fer_pipeline.core.scoring import score_dataset
+    from fer_pipeline.core.train import prepare_process
+    from fer_pipeline.tracking import model_file
+
+    if label_source not in (None, "listed", "votes"):
+        raise InputError(f"--label-source is listed or votes, not {label_source!r}")
+    opened = open_dataset(dataset, root)
+    prepare_process(settings.seed, settings.threads)
+    loaded, card = load_model(model_file(settings, model))
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("faces scored", total=None)
+        scored = score_dataset(
+            loaded,
+            card,
+            opened,
+            split=split,
+            label_source=label_source,
+            seed=settings.seed,
+            resamples=settings.resamples,
+            on_faces=lambda done: progress.update(task, completed=done),
+        )
+    found = {
+        **scored.evaluation.to_dict(),
+        "model": model,
+        "data_set": dataset,
+        "rows_read": scored.rows_read,
+        "left_out": dict(scored.left_out),
+        "faces": dict(scored.statuses),
+    }
+    figures = scored.evaluation
+    table = Table("class", "support", "recall", "F1")
+    for one in figures.by_class:
+        table.add_row(
+            one.name,
+            f"{one.support:,}",
+            "-" if one.recall is None else f"{one.recall:.3f}",
+            "-" if one.f1 is None else f"{one.f1:.3f}",
+        )
+    console.print(table)
+    console.print(
+        f"accuracy {figures.accuracy.value:.3f} ({figures.accuracy.low:.3f} to "
+        f"{figures.accuracy.high:.3f}), macro-F1 {figures.macro_f1.value:.3f}, "
+        f"ECE {figures.ece:.3f}, majority {figures.majority_accuracy:.3f}; {figures.n:,} faces "
+        f"scored of {scored.rows_read:,} rows (left out: {dict(scored.left_out) or 'none'}, "
+        f"faces: {dict(scored.statuses)})",
+        highlight=False,
+    )
+    if as_json:
+        _print_json(found)
+
+
+def _is_drawn(root: Path) -> bool:
+    from fer_pipeline.core.synthetic import is_drawn
+
+    return is_drawn(root)
+
+
+def _local_time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, default=str) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,259 @@
+"""Batches for training and scoring: order, augmentation, label smoothing, weights.
+
+A bounded part of the crops is in memory at a time, whatever the size of the data. Which
+examples belong to a split is decided in `examples.py`.
+"""
+
+import threading
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_pipeline.core.examples import Examples, load_images
+from fer_pipeline.core.presets import Augmentation, ClassWeighting
+
+POOL_BYTES = 256 * 2**20
+"""Bytes of crops that a `CropBatches` holds in memory at most (or two shards, if larger)."""
+
+Batch = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+
+_STRENGTH: dict[ClassWeighting, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "none": np.ones_like,
+    "sqrt": lambda share: share**-0.5,
+    "inverse": lambda share: share**-1.0,
+}
+
+
+def class_weights(examples: Examples, weighting: ClassWeighting) -> NDArray[np.float64]:
+    """(K,) weight of each class: 1, or the inverse (root) of its share of the weighted targets.
+
+    Scaled so that the mean over the examples, each with the weight of its row, is 1. A class
+    without examples has weight 0.
+    """
+    rows = examples.weight.astype(np.float64)
+    total = rows @ examples.target
+    present = total > 0
+    weights = np.zeros(len(total))
+    weights[present] = _STRENGTH[weighting](total[present] / total.sum())
+    return weights * len(examples) / (weights @ total)
+
+
+def example_weights(examples: Examples, weighting: ClassWeighting) -> NDArray[np.float32]:
+    """(n,) weight of the row times the weight of its class (of its target's mix); mean 1."""
+    weights = examples.weight * (examples.target @ class_weights(examples, weighting))
+    return np.asarray(weights / weights.mean(), np.float32)
+
+
+def augment(
+    images: NDArray[np.uint8], augmentation: Augmentation, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Random flip, rotation, shift, zoom, brightness and contrast of each image.
+
+    uint8 (n, h, w, c) to float32 (n, h, w, c) in 0..255; the border is reflected. One affine
+    warp an image, so that it is resampled once.
+    """
+    import cv2
+
+    count, height, width, channels = images.shape
+    angle = np.deg2rad(rng.uniform(-1, 1, count) * augmentation.rotation)
+    zoom = 1 + rng.uniform(-1, 1, count) * augmentation.scale
+    shift = rng.uniform(-1, 1, (count, 2)) * augmentation.shift * (width, height)
+    mirror = np.where(rng.random(count) < 0.5, -1.0, 1.0) if augmentation.flip else np.ones(count)
+    gain = 1 + rng.uniform(-1, 1, (count, 1, 1, 1)) * augmentation.contrast
+    bias = rng.uniform(-1, 1, (count, 1, 1, 1)) * augmentation.brightness * 255
+
+    cosine, sine = zoom * np.cos(angle), zoom * np.sin(angle)
+    linear = np.stack([cosine * mirror, -sine, sine * mirror, cosine], axis=1).reshape(-1, 2, 2)
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    matrices = np.concatenate([linear, (centre + shift - linear @ centre)[:, :, None]], axis=2)
+
+    warped = np.empty((count, height, width, channels), np.float32)
+    for index in range(count):
+        warped[index] = cv2.warpAffine(
+            images[index],
+            matrices[index],
+            (width, height),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REFLECT_101,
+        ).reshape(height, width, channels)
+    # In place: this thread shares its cores with the training step.
+    warped -= 127.5
+    warped *= gain.astype(np.float32)
+    warped += (bias + 127.5).astype(np.float32)
+    return np.clip(warped, 0, 255, out=warped)
+
+
+class _CropPool:
+    """The crops of the examples of some shards, in memory."""
+
+    def __init__(self, examples: Examples, shards: tuple[int, ...]) -> None:
+        self.shards = shards
+        self._members = np.flatnonzero(np.isin(examples.shard_index, shards))
+        self._crops = load_images(examples, self._members)
+
+    def take(self, indices: NDArray[np.intp]) -> NDArray[np.uint8]:
+        return self._crops[np.searchsorted(self._members, indices)]
+
+
+class _EpochPlan:
+    """The order of one epoch: pools of whole shards, shuffled, then rows within each pool."""
+
+    def __init__(self, examples: Examples, pool_bytes: int, rng: np.random.Generator | None):
+        crop_bytes = int(np.prod(examples.image_shape))
+        sizes = np.bincount(examples.shard_index, minlength=len(examples.shards)) * crop_bytes
+        used = np.flatnonzero(sizes)
+        if rng is not None:
+            rng.shuffle(used)
+        # A batch can span two pools, so that both must fit together.
+        limit = pool_bytes if sizes.sum() <= pool_bytes else pool_bytes // 2
+        pools: list[list[int]] = []
+        filled = limit + 1
+        for shard in used:
+            if filled + sizes[shard] > limit:
+                pools.append([])
+                filled = 0
+            pools[-1].append(int(shard))
+            filled += int(sizes[shard])
+        self.pools = [tuple(sorted(pool)) for pool in pools]
+        orders = []
+        for pool in self.pools:
+            members = np.flatnonzero(np.isin(examples.shard_index, pool))
+            if rng is not None:
+                rng.shuffle(members)
+            orders.append(members)
+        self.order = np.concatenate(orders)
+        self.ends = np.cumsum([len(members) for members in orders])
+
+
+class _Source:
+    """Batches by number: a pure function of seed, epoch and number, safe for threads."""
+
+    def __init__(
+        self,
+        examples: Examples,
+        batch_size: int,
+        *,
+        seed: int,
+        shuffle: bool,
+        augmentation: Augmentation | None,
+        label_smoothing: float,
+        class_weighting: ClassWeighting,
+        pool_bytes: int,
+    ) -> None:
+        self._examples = examples
+        self._seed = seed
+        self._shuffle = shuffle
+        self._augmentation = augmentation
+        self._pool_bytes = pool_bytes
+        classes = examples.target.shape[1]
+        self._target = examples.target * np.float32(1 - label_smoothing) + np.float32(
+            label_smoothing / classes
+        )
+        self._weight = example_weights(examples, class_weighting)
+        # Equal batches: a small last batch would give batch normalisation poor statistics.
+        count = -(-len(examples) // batch_size)
+        self.bounds = np.linspace(0, len(examples), count + 1).round().astype(int)
+        self._lock = threading.Lock()
+        self._loaded: list[_CropPool] = []
+        self.start_epoch(0)
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    def start_epoch(self, epoch: int) -> None:
+        with self._lock:
+            self.epoch = epoch
+            rng = np.random.default_rng([self._seed, epoch]) if self._shuffle else None
+            self._plan = _EpochPlan(self._examples, self._pool_bytes, rng)
+
+    def indices(self, number: int) -> NDArray[np.intp]:
+        return self._plan.order[self.bounds[number] : self.bounds[number + 1]]
+
+    def batch(self, number: int) -> Batch:
+        with self._lock:
+            epoch, chosen = self.epoch, self.indices(number)
+            images = self._crops(number, chosen)
+        if self._augmentation is None:
+            pixels = images.astype(np.float32)
+        else:
+            rng = np.random.default_rng([self._seed, epoch, number])
+            pixels = augment(images, self._augmentation, rng)
+        return pixels, self._target[chosen], self._weight[chosen]
+
+    def _crops(self, number: int, chosen: NDArray[np.intp]) -> NDArray[np.uint8]:
+        span = np.arange(self.bounds[number], self.bounds[number + 1])
+        pool_of = np.searchsorted(self._plan.ends, span, side="right")
+        images = np.empty((len(chosen), *self._examples.image_shape), np.uint8)
+        for pool in np.unique(pool_of):
+            here = pool_of == pool
+            images[here] = self._pool(self._plan.pools[pool]).take(chosen[here])
+        return images
+
+    def _pool(self, shards: tuple[int, ...]) -> _CropPool:
+        for pool in self._loaded:
+            if pool.shards == shards:
+                return pool
+        # Forget the older pool before reading, so that at most two are ever in memory.
+        self._loaded = self._loaded[-1:]
+        self._loaded.append(_CropPool(self._examples, shards))
+        return self._loaded[-1]
+
+
+def crop_batches(
+    examples: Examples,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    shuffle: bool = False,
+    augmentation: Augmentation | None = None,
+    label_smoothing: float = 0.0,
+    class_weighting: ClassWeighting = "none",
+    pool_bytes: int = POOL_BYTES,
+) -> Any:
+    """A `keras.utils.PyDataset` over `examples`, each once an epoch.
+
+    Item i is (images float32 (b, h, w, c) in 0..255, targets float32 (b, K), weights float32
+    (b,)) with b at most `batch_size` and batches equal to within one example. It depends on
+    seed, epoch and i alone, whatever the threads. `shuffle` mixes shards, then rows within a
+    pool of shards of at most `pool_bytes` bytes; without it the order is that of `examples`.
+    `on_epoch_end` moves to the next epoch; `indices(i)` names the examples of batch i.
+    """
+    source = _Source(
+        examples,
+        batch_size,
+        seed=seed,
+        shuffle=shuffle,
+        augmentation=augmentation,
+        label_smoothing=label_smoothing,
+        class_weighting=class_weighting,
+        pool_bytes=pool_bytes,
+    )
+    return _dataset_class()(source)
+
+
+@cache
+def _dataset_class() -> Any:
+    """The Keras data set class, defined at first use because importing Keras takes seconds."""
+    import keras
+
+    class CropBatches(keras.utils.PyDataset):  # type: ignore[misc]
+        def __init__(self, source: _Source) -> None:
+            super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
+            self._source = source
+
+        def __len__(self) -> int:
+            return len(self._source)
+
+        def __getitem__(self, number: int) -> Batch:
+            return self._source.batch(number)
+
+        def indices(self, number: int) -> NDArray[np.intp]:
+            return self._source.indices(number)
+
+        def on_epoch_end(self) -> None:
+            self._source.start_epoch(self._source.epoch + 1)
+
+    return CropBatches

@@ -1,0 +1,221 @@
+"""Which crops a stream learns from or is scored on, and how they are read.
+
+Holds row numbers, targets and weights; crops are read only for the examples that are asked
+for. The rules of the two label sources live here. Batches, augmentation and class weights are
+in `batches.py`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.labels import CODES, NAMES
+from fer_pipeline.core.votes import EXPRESSIONS, majority_expression, vote_matrix
+
+LABEL_SOURCES: tuple[str, ...] = ("listed", "votes")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The usable faces of one split in one stream; n examples, K classes, manifest order."""
+
+    shards: tuple[Path, ...]
+    shard_index: NDArray[np.int32]
+    """(n,) position in `shards`."""
+    row: NDArray[np.int32]
+    """(n,) row in that shard."""
+    target: NDArray[np.float32]
+    """(n, K) each row sums to 1: one-hot for listed labels, vote shares for votes."""
+    weight: NDArray[np.float32]
+    """(n,) weight of the row in the manifest."""
+    face_id: NDArray[np.object_]
+    group_id: NDArray[np.object_]
+    expression: NDArray[np.int64]
+    """(n,) index of the class in the stream's order."""
+    image_shape: tuple[int, int, int]
+    """Height, width and channels of a crop."""
+
+    def __len__(self) -> int:
+        """The number of examples."""
+        return len(self.row)
+
+
+def select_examples(
+    shards: Sequence[Path],
+    manifest: pa.Table,
+    classes: Sequence[str],
+    split: str,
+    label_source: str,
+) -> Examples:
+    """The manifest rows of `split` that have a crop and belong to one of `classes`.
+
+    `label_source` "listed" takes the data set's own label. "votes" takes FER+ votes: the label
+    is the emotion with the most votes of the eight, the target is the votes for `classes`
+    divided by their sum; left out are rows without votes, rows where two emotions share the
+    first place, and rows whose first place is not one of `classes`.
+
+    Raises InputError when a class or label source is unknown, the data set has no votes, the
+    shards do not cover the manifest or differ in crop size, or no example is left.
+    """
+    unknown = [name for name in classes if name not in NAMES[:EXPRESSIONS]]
+    if unknown or not classes:
+        raise InputError(
+            f"The stream's classes {list(classes)} hold {unknown or 'nothing'}, "
+            f"choose from {', '.join(NAMES[:EXPRESSIONS])}."
+        )
+    if label_source == "listed":
+        position, target = _listed_targets(manifest, classes)
+    elif label_source == "votes":
+        position, target = _vote_targets(manifest, classes)
+    else:
+        raise InputError(
+            f"The label source {label_source!r} is unknown, choose from {', '.join(LABEL_SOURCES)}."
+        )
+    in_split = pc.equal(manifest["split"], split).to_numpy()
+    kept = in_split[position]
+    position, target = position[kept], target[kept]
+
+    shard_index, row, usable, image_shape = _find_crops(shards, manifest, position)
+    position, target = position[usable], target[usable]
+    if not len(position):
+        raise InputError(
+            f"Split {split!r} holds no usable face of {', '.join(classes)}: "
+            "check the list, the stream and the crop report."
+        )
+    chosen = manifest.select(["face_id", "group_id", "weight"]).take(pa.array(position))
+    return Examples(
+        shards=tuple(shards),
+        shard_index=shard_index[usable],
+        row=row[usable],
+        target=target,
+        weight=chosen["weight"].to_numpy().astype(np.float32),
+        face_id=chosen["face_id"].to_numpy(),
+        group_id=chosen["group_id"].to_numpy(),
+        expression=target.argmax(axis=1),
+        image_shape=image_shape,
+    )
+
+
+def load_images(
+    examples: Examples, indices: NDArray[np.integer] | None = None
+) -> NDArray[np.uint8]:
+    """The crops at `indices` (all by default) in that order: uint8 (n, height, width, channels).
+
+    RGB order when there are three channels. All of them are held in memory.
+    """
+    wanted = np.arange(len(examples)) if indices is None else np.asarray(indices)
+    images = np.empty((len(wanted), *examples.image_shape), np.uint8)
+    shard_index = examples.shard_index[wanted]
+    by_shard = np.argsort(shard_index, kind="stable")
+    starts = np.flatnonzero(np.diff(shard_index[by_shard], prepend=-1))
+    for places in np.split(by_shard, starts[1:]):
+        if len(places):
+            path = examples.shards[shard_index[places[0]]]
+            _read_into(images, places, path, examples.row[wanted[places]])
+    return images
+
+
+def _read_into(
+    images: NDArray[np.uint8],
+    places: NDArray[np.intp],
+    path: Path,
+    rows: NDArray[np.int32],
+) -> None:
+    """Put the crops in `rows` of one shard at `places` of `images`, one row group at a time."""
+    with pq.ParquetFile(path) as shard:
+        meta = shard.metadata
+        ends = np.cumsum([meta.row_group(i).num_rows for i in range(meta.num_row_groups)])
+        group = np.searchsorted(ends, rows, side="right")
+        for number in np.unique(group):
+            here = group == number
+            start = int(ends[number - 1]) if number else 0
+            column = shard.read_row_group(int(number), columns=["crop"], use_threads=False)["crop"]
+            crops = _view(column.combine_chunks())
+            picked = crops[rows[here] - start]
+            images[places[here]] = picked.reshape(-1, *images.shape[1:])
+
+
+def _view(column: pa.Array) -> NDArray[np.uint8]:
+    """(n, bytes) view of a fixed_size_binary array, nulls included, nothing copied."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.chunk(0)
+    width = column.type.byte_width
+    buffer = np.frombuffer(column.buffers()[1], np.uint8)
+    return buffer[column.offset * width : (column.offset + len(column)) * width].reshape(-1, width)
+
+
+def _listed_targets(
+    manifest: pa.Table, classes: Sequence[str]
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Positions in the manifest and (n, K) one-hot targets of the rows listed as `classes`."""
+    index_of = np.full(128, -1)
+    for index, name in enumerate(classes):
+        index_of[CODES[name]] = index
+    index = index_of[manifest["expression"].to_numpy()]
+    position = np.flatnonzero(index >= 0)
+    return position, np.eye(len(classes), dtype=np.float32)[index[position]]
+
+
+def _vote_targets(
+    manifest: pa.Table, classes: Sequence[str]
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Positions in the manifest and (n, K) vote shares of the rows that `classes` won."""
+    if manifest["votes"].null_count == len(manifest):
+        raise InputError(
+            "The data set has no FER+ votes in its manifest: use the label source 'listed'."
+        )
+    votes = vote_matrix(manifest["votes"])
+    codes = [CODES[name] for name in classes]
+    position = np.flatnonzero(np.isin(majority_expression(votes), codes))
+    shares = votes[position][:, codes].astype(np.float32)
+    return position, shares / shares.sum(axis=1, keepdims=True)
+
+
+def _find_crops(
+    shards: Sequence[Path], manifest: pa.Table, position: NDArray[np.intp]
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_], tuple[int, int, int]]:
+    """Shard, row and status "ok" of the manifest rows at `position`, and the crop shape."""
+    shard_of = np.full(len(manifest), -1, np.int32)
+    row_of = np.full(len(manifest), -1, np.int32)
+    ok_of = np.zeros(len(manifest), np.bool_)
+    shapes: dict[tuple[int, int, int], Path] = {}
+    ids = manifest["face_id"].combine_chunks()
+    for number, path in enumerate(shards):
+        table = pq.read_table(path, columns=["face_id", "status"])
+        shapes.setdefault(_crop_shape(path, table.schema), path)
+        place = pc.fill_null(pc.index_in(table["face_id"], value_set=ids), -1).to_numpy()
+        known = place >= 0
+        shard_of[place[known]] = number
+        row_of[place[known]] = np.flatnonzero(known)
+        ok_of[place[known]] = pc.equal(table["status"], "ok").to_numpy()[known]
+    if len(shapes) != 1:
+        raise InputError(
+            f"The crop shards {[str(path) for path in shapes.values()]} differ in crop size or "
+            "are missing: make the crops again."
+        )
+    lost = position[shard_of[position] < 0]
+    if len(lost):
+        raise InputError(
+            f"Face {ids[int(lost[0])]} (manifest row {lost[0]}) and {len(lost) - 1} more are in "
+            f"no crop shard of {shards[0].parent}: make the crops again."
+        )
+    return shard_of[position], row_of[position], ok_of[position], next(iter(shapes))
+
+
+def _crop_shape(path: Path, schema: pa.Schema) -> tuple[int, int, int]:
+    metadata = schema.metadata or {}
+    try:
+        height, width, channels = (int(metadata[key]) for key in (b"height", b"width", b"channels"))
+    except KeyError as error:
+        raise InputError(
+            f"The crop shard {path} does not name its {error} in its metadata: "
+            "make the crops again."
+        ) from error
+    return height, width, channels

@@ -1,0 +1,112 @@
+"""Intervals: Wilson for a share, stratified cluster bootstrap for scores of a confusion matrix.
+
+What a score means lives in `metrics.py`; here is only how uncertain it is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Integers = NDArray[np.integer[Any]]
+Floats = NDArray[np.floating[Any]]
+
+_DRAWS_AT_ONCE = 4_000_000
+"""Multinomial counts held at a time (32 MB), whatever the number of groups."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score (0 to 1) with the two ends of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_dict(self, name: str) -> Mapping[str, float]:
+        """`{name, name_low, name_high}`, for flat JSON and metric names."""
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
+
+def wilson_interval(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson score interval (E. B. Wilson, 1927, no continuity correction) of `k` out of `n`.
+
+    With n = 0 nothing is known and the interval is (0, 1). Raises ValueError when k is not in
+    0..n or the level not between 0 and 1.
+    """
+    if not 0 <= k <= n:
+        raise ValueError(f"k has to lie in 0..n, got k={k}, n={n}")
+    if not 0 < level < 1:
+        raise ValueError(f"level has to lie between 0 and 1, got {level}")
+    if n == 0:
+        return 0.0, 1.0
+    z2 = NormalDist().inv_cdf(0.5 + level / 2) ** 2
+    share = k / n
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = (z2 * share * (1 - share) / n + z2**2 / (4 * n**2)) ** 0.5 / (1 + z2 / n)
+    # The ends are 0 and 1 exactly for k = 0 and k = n; rounding must not say otherwise.
+    low = 0.0 if k == 0 else max(0.0, centre - half)
+    high = 1.0 if k == n else min(1.0, centre + half)
+    return low, high
+
+
+def percentile_interval(values: Floats, level: float = 0.95) -> tuple[float, float]:
+    """The two quantiles of `values` (float (resamples,)) that hold `level` between them."""
+    low, high = np.quantile(values, [0.5 - level / 2, 0.5 + level / 2])
+    return float(low), float(high)
+
+
+def _distinct_rows(rows: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Distinct rows of `rows` (m, c) and how often each occurs."""
+    as_bytes = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.itemsize * rows.shape[1])))
+    _, first, many = np.unique(as_bytes.ravel(), return_index=True, return_counts=True)
+    return rows[first].astype(np.float64), many
+
+
+def resampled_confusions(
+    expression: Integers,
+    predicted: Integers,
+    classes_count: int,
+    groups: NDArray[Any],
+    *,
+    seed: int,
+    resamples: int,
+) -> NDArray[np.int64]:
+    """Confusion matrices of `resamples` stratified cluster-bootstrap samples.
+
+    Whole groups are drawn with replacement, as many as there are, separately in each stratum;
+    the stratum of a group is the class of its first row (Davison and Hinkley, Bootstrap Methods
+    and their Application, 1997, sections 3.2 and 3.8). Groups of one stratum with equal counts
+    are exchangeable, so the draw is a multinomial over distinct counts: the same distribution
+    at a small part of the cost.
+
+    Args:
+        expression: int (n,), true class as a position 0..classes_count-1.
+        predicted: int (n,), predicted class, likewise.
+        classes_count: number of classes K.
+        groups: str (n,), rows with an equal value stand or fall together.
+        seed: of the draw.
+        resamples: number of samples.
+
+    Returns:
+        int64 (resamples, K, K), rows are true classes, columns predicted ones.
+    """
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    cells = classes_count**2
+    counts = np.zeros((len(first), cells), np.int32)
+    expression = np.asarray(expression, np.int64)
+    np.add.at(counts, (group, expression * classes_count + predicted), 1)
+    stratum = expression[first]
+    generator = np.random.default_rng(seed)
+    totals = np.zeros((resamples, cells), np.float64)
+    for label in np.unique(stratum):
+        kinds, many = _distinct_rows(counts[stratum == label])
+        drawn = int(many.sum())
+        step = max(1, _DRAWS_AT_ONCE // len(kinds))
+        for start in range(0, resamples, step):
+            part = totals[start : start + step]
+            part += generator.multinomial(drawn, many / drawn, size=len(part)) @ kinds
+    return np.rint(totals).astype(np.int64).reshape(resamples, classes_count, classes_count)

@@ -1,0 +1,208 @@
+"""The report of one model on one test split: one HTML file that needs nothing beside it.
+
+Takes plain numbers and arrays, so it can be written for any model; where they come from is the
+caller's business.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_pipeline.core import figures
+from fer_pipeline.core.metrics import Estimate, Evaluation
+from fer_pipeline.core.png import image_png, png_as_data_uri
+
+SMALL_TEST = 500
+"""Below this number of test faces the report warns that the intervals are wide."""
+
+_CROP_SIDE = 112
+_EMPTY_CROPS = np.zeros((0, 1, 1, 1), np.uint8)
+
+
+@dataclass(frozen=True)
+class WrongFaces:
+    """Faces that were predicted wrongly, in the order shown.
+
+    `crops` uint8 (n, h, w, c), grey or RGB; `true` and `predicted` n class names; `probability`
+    n floats (0 to 1) of the predicted class.
+    """
+
+    crops: NDArray[np.uint8] = field(default_factory=lambda: _EMPTY_CROPS)
+    true: Sequence[str] = ()
+    predicted: Sequence[str] = ()
+    probability: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything a report shows.
+
+    Attributes:
+        stream: name of the stream.
+        created: when the report was made, as text.
+        evaluation: the model on the test split.
+        linear: accuracy of the linear baseline on the same faces, or None when not computed.
+        dataset: name of the data set.
+        test_split: where the test faces come from ("validation list").
+        manifest_rows: faces in the manifest.
+        manifest_hash: content hash of the manifest.
+        label_source: "listed" or "votes".
+        statuses: crop status to number of faces.
+        splits: split to number of faces.
+        duplicates_excluded: faces left out because the same photo is in another split.
+        drawn: the faces are drawings, not photos of people.
+        preset: training preset.
+        parameters: weights of the network.
+        epochs: epochs trained.
+        seed: of the training.
+        minutes: wall time of the training.
+        history: a row an epoch, see `figures.training_curves`; may be empty.
+        wrong: most confident errors.
+        mlflow_run_id: run that holds the model, or None.
+        git_commit: commit of the code, or None.
+    """
+
+    stream: str
+    created: str
+    evaluation: Evaluation
+    linear: Estimate | None
+    dataset: str
+    test_split: str
+    manifest_rows: int
+    manifest_hash: str
+    label_source: str
+    statuses: Mapping[str, int]
+    splits: Mapping[str, int]
+    duplicates_excluded: int
+    drawn: bool
+    preset: str
+    parameters: int
+    epochs: int
+    seed: int
+    minutes: float
+    history: Sequence[Mapping[str, float]] = ()
+    wrong: WrongFaces = field(default_factory=WrongFaces)
+    mlflow_run_id: str | None = None
+    git_commit: str | None = None
+
+
+def verdict(accuracy: Estimate, majority_accuracy: float, linear: Estimate | None) -> str:
+    """One sentence: does the interval of the accuracy clear the baselines?
+
+    A baseline is cleared when the low end of the interval lies above the baseline's own
+    accuracy on the same faces.
+    """
+    bars = {"the majority class": majority_accuracy}
+    if linear is not None:
+        bars["the linear model on pixels"] = linear.value
+
+    def listed(kept: Callable[[float], bool]) -> str:
+        return " and ".join(f"{name} ({bar:.1%})" for name, bar in bars.items() if kept(bar))
+
+    cleared = listed(lambda bar: bar < accuracy.low)
+    reached = listed(lambda bar: accuracy.low <= bar <= accuracy.high)
+    better = listed(lambda bar: bar > accuracy.high)
+    interval = f"{accuracy.low:.1%} to {accuracy.high:.1%}"
+    if cleared and not reached and not better:
+        return f"The whole interval, {interval}, lies above {cleared}."
+    clauses = []
+    if cleared:
+        clauses.append(f"lies above {cleared}")
+    if reached:
+        clauses.append(f"does not clear {reached}: these faces do not show a difference")
+    if better:
+        clauses.append(f"lies below {better}")
+    return f"The interval, {interval}, {', but '.join(clauses)}."
+
+
+@dataclass(frozen=True)
+class _Bar:
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    kind: str
+
+
+def _bars(report: ReportData) -> list[_Bar]:
+    found = report.evaluation
+    accuracy, linear = found.accuracy, report.linear
+    bars = [_Bar("This model", accuracy.value, accuracy.low, accuracy.high, "model")]
+    if linear is not None:
+        bars.append(
+            _Bar("Linear model on pixels", linear.value, linear.low, linear.high, "baseline")
+        )
+    share = found.majority_accuracy
+    bars.append(_Bar(f"Majority class ({found.majority_class})", share, None, None, "baseline"))
+    return bars
+
+
+def _pictures(report: ReportData) -> dict[str, str]:
+    found = report.evaluation
+    made = {
+        "confusion": figures.confusion_heatmap(found.confusion, found.classes),
+        "recall": figures.recall_bars(found.by_class),
+        "reliability": figures.reliability_diagram(found.calibration, found.ece),
+    }
+    if report.history:
+        made["curves"] = figures.training_curves(report.history)
+    return {name: png_as_data_uri(png) for name, png in made.items()}
+
+
+def render_report(report: ReportData) -> str:
+    """The report as one HTML document: inline style, inline PNGs, no script, no request.
+
+    It follows the reader's light or dark setting and prints. Every text is escaped.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["percent"] = _percent
+    environment.filters["score"] = _score
+    environment.filters["thousands"] = _thousands
+    template = files("fer_pipeline.core").joinpath("templates/report.html.j2")
+    wrong = report.wrong
+    gallery = [
+        {
+            "uri": png_as_data_uri(image_png(crop, _CROP_SIDE)),
+            "true": true,
+            "predicted": guess,
+            "probability": share,
+        }
+        for crop, true, guess, share in zip(
+            wrong.crops, wrong.true, wrong.predicted, wrong.probability, strict=True
+        )
+    ]
+    found = report.evaluation
+    return environment.from_string(template.read_text(encoding="utf-8")).render(
+        report=report,
+        found=found,
+        bars=_bars(report),
+        verdict=verdict(found.accuracy, found.majority_accuracy, report.linear),
+        pictures=_pictures(report),
+        gallery=gallery,
+        wrong_count=int(found.n - np.trace(found.confusion)),
+        largest_cell=max(1, int(found.confusion.max())),
+        confusion=found.confusion.tolist(),
+        small=found.n < SMALL_TEST,
+        small_limit=SMALL_TEST,
+        uniform_nll=float(np.log(len(found.classes))),
+    )
+
+
+def _percent(share: float | None, digits: int = 1) -> str:
+    return "not defined" if share is None else f"{share:.{digits}%}"
+
+
+def _score(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.3f}"
+
+
+def _thousands(number: Any) -> str:
+    return f"{number:,}"

@@ -1,0 +1,163 @@
+"""A model against labelled faces: the locked test split of a manifest, or any data set's list."""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from fer_pipeline.core.crop import CropSettings, prepare_face
+from fer_pipeline.core.datasets.base import DataSet, Role
+from fer_pipeline.core.detect import Box
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.index import BAD_BOX, build_index, row_batches
+from fer_pipeline.core.labels import CODES
+from fer_pipeline.core.manifest import BOX_COLUMNS
+from fer_pipeline.core.metrics import Evaluation, evaluate_predictions
+from fer_pipeline.core.model_file import ModelCard
+from fer_pipeline.core.votes import chosen_expression
+
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class FolderScore:
+    """A model's evaluation on a data set, and what became of every row of its list.
+
+    `left_out` counts rows that weren't scored, by reason; `statuses` counts the faces of the
+    model's classes by crop status. Only those of status ok are in `evaluation`.
+    """
+
+    evaluation: Evaluation
+    rows_read: int
+    left_out: Mapping[str, int]
+    statuses: Mapping[str, int]
+
+
+def score_dataset(
+    model: Any,
+    card: ModelCard,
+    dataset: DataSet,
+    *,
+    split: str | None = None,
+    label_source: str | None = None,
+    seed: int = 0,
+    resamples: int = 2000,
+    on_faces: Callable[[int], None] | None = None,
+) -> FolderScore:
+    """Score a model on a list of a data set that it needn't know.
+
+    `split` is the data set's own name of a list; without it, the list that is the locked test.
+    Classes are matched by name; faces are cropped as the model's card says. Every row that has
+    one of the model's classes and a readable face is scored, copies and all. Raises InputError
+    when the list isn't there or nothing in it can be scored.
+    """
+    lists = _lists(dataset, split)
+    crop = crop_settings_for(card.crop, dataset)
+    class_of = np.full(max(CODES.values()) + 1, -1)
+    for place, name in enumerate(card.classes):
+        class_of[CODES[name]] = place
+    left_out: dict[str, int] = {}
+    statuses: dict[str, int] = {}
+    truth, probabilities, groups = [], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        index = build_index(dataset, Path(folder), names=lists)
+        for reason, count in index.rejected_by_reason.items():
+            left_out[reason] = left_out.get(reason, 0) + count
+        for batch in row_batches(Path(folder)):
+            table = pa.Table.from_batches([batch])
+            label = chosen_expression(table, label_source or card.label_source)
+            bad_box = np.array([issue == BAD_BOX for issue in table["issue"].to_pylist()], bool)
+            truth_of_row = np.where(label >= 0, class_of[label], -1)
+            wanted = truth_of_row >= 0
+            for reason, count in (
+                ("other_class", int((~wanted).sum())),
+                (BAD_BOX, int((wanted & bad_box).sum())),
+            ):
+                left_out[reason] = left_out.get(reason, 0) + count
+            keep = np.flatnonzero(wanted & ~bad_box)
+            for start in range(0, len(keep), _BATCH):
+                part = keep[start : start + _BATCH]
+                seen, scores, photo_keys, counted = _score(
+                    model, dataset, table.take(pa.array(part)), crop
+                )
+                for status, count in counted.items():
+                    statuses[status] = statuses.get(status, 0) + count
+                truth.append(truth_of_row[part][seen])
+                probabilities.append(scores)
+                groups.append(photo_keys)
+                if on_faces:
+                    on_faces(sum(statuses.values()))
+    if not sum(len(part) for part in truth):
+        raise InputError(
+            f"{dataset.root} has no readable face of {', '.join(card.classes)} "
+            f"in {', '.join(lists)}: choose another --split or model"
+        )
+    evaluation = evaluate_predictions(
+        np.concatenate(truth),
+        np.concatenate(probabilities),
+        card.classes,
+        np.concatenate(groups),
+        seed=seed,
+        resamples=resamples,
+    )
+    return FolderScore(
+        evaluation,
+        index.rows_read,
+        {reason: count for reason, count in left_out.items() if count},
+        statuses,
+    )
+
+
+def crop_settings_for(settings: CropSettings, dataset: DataSet) -> CropSettings:
+    """The model's crop settings, told whether this data set's pictures are faces already."""
+    if dataset.faces_are_cropped:
+        return replace(settings, detect="whole")
+    return replace(settings, detect="missing") if settings.detect == "whole" else settings
+
+
+def _score(
+    model: Any, dataset: DataSet, rows: pa.Table, crop: CropSettings
+) -> tuple[
+    npt.NDArray[np.intp], npt.NDArray[np.float64], npt.NDArray[np.object_], Mapping[str, int]
+]:
+    photos = list(zip(rows["list"].to_pylist(), rows["image_path"].to_pylist(), strict=True))
+    sides = np.stack([rows[name].to_numpy().astype(float) for name in BOX_COLUMNS], axis=1)
+    boxes: list[Box | None] = [None if np.isnan(box).any() else tuple(box) for box in sides]
+    faces = [
+        prepare_face(data, box, crop)
+        for data, box in zip(dataset.read_photos(photos), boxes, strict=True)
+    ]
+    counted: dict[str, int] = {}
+    for face in faces:
+        counted[face.status.value] = counted.get(face.status.value, 0) + 1
+    seen = np.array([at for at, face in enumerate(faces) if face.crop is not None], np.intp)
+    keys = np.array([dataset.photo_key(photos[at]) for at in seen], dtype=object)
+    if not len(seen):
+        return seen, np.empty((0, int(model.output_shape[-1]))), keys, counted
+    crops = np.stack([faces[at].crop for at in seen])  # type: ignore[misc]
+    # Batches of one size keep the backend from compiling anew for each.
+    padded = np.zeros((_BATCH, *crops.shape[1:]), np.uint8)
+    padded[: len(crops)] = crops
+    scores = np.asarray(model.predict_on_batch(padded), np.float64)[: len(crops)]
+    return seen, scores, keys, counted
+
+
+def _lists(dataset: DataSet, split: str | None) -> list[str]:
+    present = list(dataset.lists())
+    if split is not None:
+        if split not in present:
+            raise InputError(
+                f"{dataset.root} has no list {split!r}: --split takes one of {', '.join(present)}"
+            )
+        return [split]
+    chosen = [name for name, role in dataset.roles().items() if role == Role.TEST]
+    if not chosen:
+        raise InputError(
+            f"{dataset.root} has no list to test on: give --split one of {', '.join(present)}"
+        )
+    return chosen

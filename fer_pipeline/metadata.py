@@ -1,0 +1,37 @@
+"""What the Dagster UI shows of an asset: pictures, tables, schemas, as metadata values."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import pyarrow as pa
+
+from fer_pipeline.core.png import png_as_markdown, shrink_png
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def picture(png: bytes, alt: str) -> dg.MarkdownMetadataValue:
+    """A PNG that the UI shows, made small enough for the event log."""
+    return dg.MetadataValue.md(png_as_markdown(shrink_png(png), alt))
+
+
+def markdown_table(table: "pd.DataFrame") -> dg.MarkdownMetadataValue:
+    """A small table as the UI renders it best."""
+    head = "| " + " | ".join(map(str, table.columns)) + " |"
+    rule = "|" + "---|" * len(table.columns)
+    rows = ["| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)]
+    return dg.MetadataValue.md("\n".join([head, rule, *rows]))
+
+
+def counts_table(counts: Mapping[str, object], names: Sequence[str]) -> dg.MarkdownMetadataValue:
+    """A mapping as a table of two columns with these names."""
+    import pandas as pd
+
+    return markdown_table(pd.DataFrame(list(counts.items()), columns=list(names)))
+
+
+def column_schema(schema: pa.Schema) -> dg.TableSchema:
+    """An Arrow schema as the UI's table of columns."""
+    return dg.TableSchema([dg.TableColumn(field.name, str(field.type)) for field in schema])

@@ -1,0 +1,114 @@
+"""What is up to date and what isn't, and why: the reason a second run does nothing.
+
+An asset is current when it was made by this code version from the present versions of its
+upstream assets, its file is there, and the checks that block on it passed. The index is also
+asked whether the list files are the ones it read.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster import AssetCheckKey, AssetKey, DagsterInstance
+
+from fer_pipeline.assets.index import FINGERPRINT
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.index import source_fingerprint
+from fer_pipeline.settings import Settings
+
+_DATA_VERSION = "dagster/data_version"
+_CODE_VERSION = "dagster/code_version"
+_INPUT_VERSION = "dagster/input_data_version/"
+
+
+@dataclass(frozen=True)
+class AssetState:
+    """One asset: `reason` says why it must be made, None when it is current."""
+
+    key: AssetKey
+    reason: str | None
+    metadata: Mapping[str, Any]
+    made_at: float | None
+    parents: Sequence[AssetKey]
+
+
+def asset_states(
+    definitions: dg.Definitions, instance: DagsterInstance, settings: Settings
+) -> list[AssetState]:
+    """The state of every asset, upstream before downstream."""
+    graph = definitions.resolve_asset_graph()
+    states: dict[AssetKey, AssetState] = {}
+    for key in graph.toposorted_asset_keys:
+        node = graph.get(key)
+        event = instance.get_latest_materialization_event(key)
+        made = event.asset_materialization if event is not None else None
+        metadata = {n: v.value for n, v in made.metadata.items()} if made is not None else {}
+        parents = sorted(node.parent_keys)
+        waiting = [parent.to_user_string() for parent in parents if states[parent].reason]
+        reason = None
+        if made is None:
+            reason = "never made"
+        elif (made.tags or {}).get(_CODE_VERSION) != node.code_version:
+            reason = "settings or code changed"
+        elif waiting:
+            reason = f"{waiting[0]} is remade"
+        else:
+            reason = (
+                _changed_input(instance, made.tags or {}, parents)
+                or _missing_file(metadata)
+                or _changed_lists(key, metadata, settings)
+                or _failed_check(instance, graph, key, event.storage_id if event else 0)
+            )
+        states[key] = AssetState(key, reason, metadata, event.timestamp if event else None, parents)
+    return list(states.values())
+
+
+def _changed_input(
+    instance: DagsterInstance, tags: Mapping[str, str], parents: Sequence[AssetKey]
+) -> str | None:
+    for parent in parents:
+        event = instance.get_latest_materialization_event(parent)
+        now = event.asset_materialization.tags if event and event.asset_materialization else None
+        if tags.get(_INPUT_VERSION + parent.to_user_string()) != (now or {}).get(_DATA_VERSION):
+            return f"{parent.to_user_string()} changed"
+    return None
+
+
+def _missing_file(metadata: Mapping[str, Any]) -> str | None:
+    path = metadata.get("path")
+    if path is not None and not Path(path).exists():
+        return f"{Path(path).name} is gone"
+    return None
+
+
+def _changed_lists(key: AssetKey, metadata: Mapping[str, Any], settings: Settings) -> str | None:
+    if key != AssetKey("file_list_index"):
+        return None
+    try:
+        now = source_fingerprint(settings.open_dataset())
+    except InputError:
+        return "the data set can't be opened"
+    return None if metadata.get(FINGERPRINT) == now else "the list files changed"
+
+
+def _failed_check(instance: DagsterInstance, graph: Any, key: AssetKey, made: int) -> str | None:
+    blocking: list[AssetCheckKey] = [
+        check for check in graph.get_check_keys_for_assets([key]) if graph.get(check).blocking
+    ]
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(blocking)
+    for check in blocking:
+        record = latest.get(check)
+        if record is None or record.event is None or record.id is None:
+            return f"check {check.name} wasn't made"
+        evaluation = record.evaluation
+        # A check of severity WARN may fail without stopping anything.
+        if evaluation is None or not (
+            evaluation.passed or evaluation.severity == dg.AssetCheckSeverity.WARN
+        ):
+            return f"check {check.name} failed"
+        target = evaluation.target_materialization_data
+        if target is not None and target.storage_id != made:
+            return f"check {check.name} is older than the asset"
+    return None

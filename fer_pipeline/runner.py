@@ -1,0 +1,196 @@
+"""Running the graph from the command line: plan, execute, show progress, say what went wrong."""
+
+import os
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import dagster as dg
+from dagster import AssetKey, DagsterEventType, DagsterInstance, EventLogEntry, RunsFilter
+from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from fer_pipeline.assets.steps import WRONG_INPUT
+from fer_pipeline.build import PIPELINE_JOB, build_definitions
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.instance import COMMAND_LINE_TAG
+from fer_pipeline.plan import AssetState, asset_states
+from fer_pipeline.settings import RUN_OPTIONS, Settings
+
+_POLL_SECONDS = 0.5
+_PAGE = 1000
+
+
+@dataclass
+class Outcome:
+    """What a run did: assets made, and what stopped it.
+
+    `problems` are sentences for the user; `wrong_input` tells that the input is to blame.
+    """
+
+    made: list[str] = field(default_factory=list)
+    skipped: int = 0
+    problems: list[str] = field(default_factory=list)
+    wrong_input: bool = False
+    ok: bool = True
+
+
+def run_graph(
+    settings: Settings,
+    instance: DagsterInstance,
+    *,
+    select: Sequence[str] = (),
+    force: bool = False,
+    console: Console,
+) -> Outcome:
+    """Make what isn't current of the selected assets (default: all) and what they need.
+
+    With `force`, the selected assets are made again even if they are current. Raises InputError
+    for an asset that isn't in the graph.
+    """
+    states = asset_states(build_definitions(settings), instance, settings)
+    wanted = _wanted(states, select)
+    selected = {AssetKey.from_user_string(name) for name in select} or wanted
+    chosen = [
+        state
+        for state in states
+        if state.key in wanted and (state.reason or (force and state.key in selected))
+    ]
+    outcome = Outcome(skipped=len(wanted) - len(chosen))
+    if not chosen:
+        return outcome
+    for state in chosen:
+        console.print(f"  {state.key.to_user_string()}: {state.reason or 'asked for'}", style="dim")
+    _pass_on(settings)
+    job = ReconstructableJob(
+        repository=ReconstructableRepository.for_module("fer_pipeline.definitions", "defs"),
+        job_name=PIPELINE_JOB,
+    )
+    token = uuid.uuid4().hex
+    with _progress_shown(instance, token, len(chosen), console, outcome):
+        result = dg.execute_job(
+            job,
+            instance,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            tags={COMMAND_LINE_TAG: "true", _TOKEN_TAG: token},
+            asset_selection=[state.key for state in chosen],
+            raise_on_error=False,
+        )
+        outcome.ok = result.success
+        result.__exit__(None, None, None)
+    if not outcome.ok and not outcome.problems:
+        outcome.problems.append(
+            f"run {result.run_id} failed without a step that says why: see its log with "
+            "`fer-pipeline ui`"
+        )
+    return outcome
+
+
+_TOKEN_TAG = "fer/token"  # noqa: S105 - a run's name, no secret
+
+
+def _wanted(states: Sequence[AssetState], select: Sequence[str]) -> set[AssetKey]:
+    """The selected assets and everything upstream of them."""
+    known = {state.key for state in states}
+    if not select:
+        return known
+    graph = {state.key: state.parents for state in states}
+    todo = [AssetKey.from_user_string(name) for name in select]
+    for key in todo:
+        if key not in known:
+            names = ", ".join(sorted(key.to_user_string() for key in known))
+            raise InputError(
+                f"there is no asset {key.to_user_string()!r}: --select takes one of {names}"
+            )
+    wanted: set[AssetKey] = set()
+    while todo:
+        key = todo.pop()
+        if key not in wanted:
+            wanted.add(key)
+            todo.extend(graph[key])
+    return wanted
+
+
+def _pass_on(settings: Settings) -> None:
+    """Give the steps, which are processes of their own, exactly these settings."""
+    for name in RUN_OPTIONS:
+        os.environ.pop(f"FER_{name.upper()}", None)
+    settings.remember()
+
+
+@contextmanager
+def _progress_shown(
+    instance: DagsterInstance, token: str, total: int, console: Console, outcome: Outcome
+) -> Iterator[None]:
+    """Follow the run's events in a thread, until the block ends."""
+    finished = threading.Event()
+    with Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    ) as progress:
+        task = progress.add_task("starting", total=total)
+
+        def show(entry: EventLogEntry) -> None:
+            _note(entry, outcome)
+            event = entry.dagster_event
+            if event is None:
+                console.print(f"  {entry.user_message}", highlight=False)
+            elif event.event_type == DagsterEventType.STEP_START and event.step_key:
+                progress.update(task, description=event.step_key.replace("__", "/"))
+            elif event.event_type == DagsterEventType.ASSET_MATERIALIZATION:
+                progress.advance(task)
+                if event.asset_key is not None:
+                    console.print(f"[green]made[/] {event.asset_key.to_user_string()}")
+
+        def follow() -> None:
+            cursor = None
+            while True:
+                last = finished.is_set()
+                runs = instance.get_runs(RunsFilter(tags={_TOKEN_TAG: token}), limit=1)
+                more = bool(runs)
+                while runs and more:
+                    page = instance.get_records_for_run(runs[0].run_id, cursor=cursor, limit=_PAGE)
+                    for record in page.records:
+                        show(record.event_log_entry)
+                    cursor, more = page.cursor, page.has_more
+                if last:
+                    return
+                finished.wait(_POLL_SECONDS)
+
+        thread = threading.Thread(target=follow, name="progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            finished.set()
+            thread.join(timeout=30)
+
+
+def _note(entry: EventLogEntry, outcome: Outcome) -> None:
+    """Keep what was made and what went wrong."""
+    event = entry.dagster_event
+    if event is None:
+        return
+    if event.event_type == DagsterEventType.ASSET_MATERIALIZATION and event.asset_key is not None:
+        outcome.made.append(event.asset_key.to_user_string())
+    elif event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
+        found = event.asset_check_evaluation_data
+        if not found.passed and found.severity == dg.AssetCheckSeverity.ERROR:
+            asset = found.asset_key.to_user_string()
+            outcome.problems.append(f"{asset}, check {found.check_name}: {found.description}")
+            outcome.wrong_input = True
+    elif event.event_type == DagsterEventType.STEP_FAILURE:
+        data = event.step_failure_data
+        if data.user_failure_data is not None:
+            outcome.problems.append(str(data.user_failure_data.description))
+            outcome.wrong_input |= WRONG_INPUT in data.user_failure_data.metadata
+        elif data.error is not None and "AssetCheckFailed" not in (data.error.cls_name or ""):
+            cause = data.error.cause or data.error
+            outcome.problems.append(f"{event.step_key}: {cause.message.strip()}")

@@ -1,0 +1,104 @@
+"""The servers of one home as child processes: the Dagster UI with its daemon, and MLflow."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from types import FrameType
+
+import typer
+from rich.console import Console
+
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.instance import environment, prepare_home
+from fer_pipeline.settings import Settings
+from fer_pipeline.tracking import tracking_uri
+
+_START_SECONDS = 120
+
+
+def serve_ui(settings: Settings, host: str, port: int, mlflow_port: int, console: Console) -> None:
+    """Run both servers until Ctrl-C or a signal ends them, or one of them ends by itself.
+
+    Raises InputError when a port is taken.
+    """
+    for wanted in (port, mlflow_port):
+        _check_free(host, wanted)
+    prepare_home(settings)
+    commands = {
+        f"http://{host}:{port}": _dagster(host, port),
+    }
+    if settings.mlflow_tracking_uri is None:
+        settings.mlflow_folder.mkdir(parents=True, exist_ok=True)
+        commands[f"http://{host}:{mlflow_port}"] = _mlflow(settings, host, mlflow_port)
+    signal.signal(signal.SIGTERM, _interrupt)
+    servers = [
+        subprocess.Popen(command, env=environment(settings))  # noqa: S603
+        for command in commands.values()
+    ]
+    try:
+        for address in commands:
+            _wait_for(address, servers)
+        console.print(f"[bold]Dagster[/] http://{host}:{port}", highlight=False)
+        mlflow = settings.mlflow_tracking_uri or f"http://{host}:{mlflow_port}"
+        console.print(f"[bold]MLflow[/]  {mlflow}", highlight=False)
+        console.print("Ctrl-C ends both.")
+        while all(server.poll() is None for server in servers):
+            time.sleep(0.5)
+        console.print("[red]a server ended by itself; its last words stand above[/]")
+        raise typer.Exit(1)
+    except KeyboardInterrupt:
+        console.print("ending")
+    finally:
+        for server in servers:
+            server.terminate()
+        for server in servers:
+            try:
+                server.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+def _dagster(host: str, port: int) -> list[str]:
+    return [
+        *(sys.executable, "-m", "dagster", "dev", "-m", "fer_pipeline.definitions"),
+        *("-h", host, "-p", str(port)),
+    ]
+
+
+def _mlflow(settings: Settings, host: str, port: int) -> list[str]:
+    artifacts = (settings.mlflow_folder / "artifacts").as_uri()
+    return [
+        *(sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)),
+        *("--backend-store-uri", tracking_uri(settings), "--default-artifact-root", artifacts),
+        *("--workers", "1"),
+    ]
+
+
+def _check_free(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise InputError(
+                f"port {port} on {host} can't be used ({error.strerror}): give --port and "
+                "--mlflow-port others"
+            ) from error
+
+
+def _wait_for(address: str, servers: list[subprocess.Popen[bytes]]) -> None:
+    """Wait until a server listens, or one has ended, or time is up."""
+    host, _, port = address.removeprefix("http://").rpartition(":")
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and all(server.poll() is None for server in servers):
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex((host, int(port))) == 0:
+                return
+        time.sleep(0.3)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,250 @@
+"""Every knob and its default, in one class.
+
+Where a value comes from, first wins: an option given in code or on the command line, the
+environment (FER_...), `settings.toml` in the home folder (what the last run used), the default.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import tomli_w
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from fer_pipeline.core.crop import CropSettings
+from fer_pipeline.core.datasets import FORMATS, faces_are_cropped, open_dataset
+from fer_pipeline.core.datasets.base import DataSet
+from fer_pipeline.core.decode import MAX_PIXELS
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.files import publish_bytes, text_digest
+from fer_pipeline.core.labels import NAMES, NOT_EXPRESSIONS
+from fer_pipeline.core.presets import PRESETS
+from fer_pipeline.streams import DEFAULT_STREAMS, STREAMS
+
+_FILE = "settings.toml"
+DEFAULT_HOME = Path("fer-home")
+
+RUN_OPTIONS = (
+    "dataset",
+    "root",
+    "streams",
+    "preset",
+    "minutes",
+    "seed",
+    "label_source",
+    "detect",
+    "unknown_labels",
+)
+"""The settings a run is made of: given as options of `run`, remembered in settings.toml."""
+
+
+class Settings(BaseSettings):
+    """The settings of one home folder."""
+
+    model_config = SettingsConfigDict(env_prefix="FER_", extra="ignore", frozen=True)
+
+    home: Path = Field(DEFAULT_HOME, description="Folder for everything a run leaves.")
+    dataset: str | None = Field(None, description="Format of the data set.")
+    root: Path | None = Field(None, description="Folder that holds the data set.")
+    streams: tuple[str, ...] = Field(DEFAULT_STREAMS, description="Streams to train.")
+    stream_classes: Mapping[str, tuple[str, ...]] = Field(
+        {}, description="Streams of your own: name to classes."
+    )
+    preset: Literal["smoke", "cpu", "gpu"] = Field("cpu", description="Size of network and recipe.")
+    minutes: float | None = Field(None, gt=0, description="Training time of each stream.")
+    seed: int = Field(0, ge=0, description="Seed of splits, samples, weights and batches.")
+    label_source: Literal["listed", "votes"] = Field(
+        "listed", description="Train and score on the listed label or on FER+ votes."
+    )
+    detect: Literal["missing", "always"] = Field(
+        "missing", description="Ask the face detector for faces without a box, or for all."
+    )
+    unknown_labels: Literal["stop", "reject"] = Field(
+        "stop", description="Stop at a label in no table, or go on without its row."
+    )
+    dev_share: float = Field(0.1, gt=0, lt=1, description="Share of train groups carved as dev.")
+    crop_margin: float = Field(0.12, ge=0, le=1, description="Margin around the box, each side.")
+    min_face: int = Field(16, ge=1, description="Boxes under this many pixels are too small.")
+    max_pixels: int = Field(MAX_PIXELS, ge=1, description="Photos with more pixels are refused.")
+    shard_rows: int = Field(4000, ge=1, description="Faces a crop shard holds at most.")
+    workers: int = Field(
+        default_factory=lambda: os.cpu_count() or 1, ge=1, description="Steps run at once."
+    )
+    threads: int | None = Field(None, ge=1, description="Threads of one training process.")
+    resamples: int = Field(2000, ge=100, description="Bootstrap resamples of a report.")
+    mlflow_tracking_uri: str | None = Field(
+        None, description="MLflow server; default is a database in the home folder."
+    )
+    mlflow_ui_url: str = Field(
+        "http://127.0.0.1:5000", description="Where people open MLflow, for links."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Options, environment, settings.toml of the home they name, defaults."""
+        home = init_settings().get("home") or os.environ.get("FER_HOME") or DEFAULT_HOME
+        remembered = TomlConfigSettingsSource(settings_cls, Path(home) / _FILE)
+        return init_settings, env_settings, remembered
+
+    @field_validator("home")
+    @classmethod
+    def _absolute_home(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("root")
+    @classmethod
+    def _absolute_root(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
+
+    @field_validator("dataset")
+    @classmethod
+    def _known_dataset(cls, value: str | None) -> str | None:
+        if value is not None and value not in FORMATS:
+            raise ValueError(f"{value!r} is no known format: choose one of {', '.join(FORMATS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _known_streams(self) -> Self:
+        for stream, classes in self.stream_classes.items():
+            unknown = [name for name in classes if name not in NAMES or name in NOT_EXPRESSIONS]
+            if unknown or len(set(classes)) < 2:
+                raise ValueError(
+                    f"stream_classes.{stream} needs two or more of {', '.join(NAMES[:8])}, "
+                    f"not {', '.join(classes)}"
+                )
+        for stream in self.streams:
+            if stream not in self.all_streams:
+                raise ValueError(
+                    f"{stream!r} is no known stream: choose from {', '.join(self.all_streams)}"
+                )
+        if not self.streams:
+            raise ValueError("streams is empty: name at least one stream")
+        return self
+
+    @classmethod
+    def load(cls, **options: Any) -> Self:
+        """The settings with these options on top; options that are None are not given.
+
+        Raises InputError naming the first setting that is wrong.
+        """
+        return cls._checked({name: value for name, value in options.items() if value is not None})
+
+    @classmethod
+    def fresh(cls, **options: Any) -> Self:
+        """As `load`, but without what the last run used: options, environment, defaults."""
+        given = {name: value for name, value in options.items() if value is not None}
+        for name in RUN_OPTIONS:
+            if f"FER_{name.upper()}" not in os.environ:
+                given.setdefault(name, cls.model_fields[name].default)
+        return cls._checked(given)
+
+    @classmethod
+    def _checked(cls, given: Mapping[str, Any]) -> Self:
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "settings"
+            what = str(first["msg"]).removeprefix("Value error, ")
+            home = given.get("home") or os.environ.get("FER_HOME") or DEFAULT_HOME
+            raise InputError(
+                f"setting {where}: {what} (from an option, FER_{where.upper()} or "
+                f"{Path(home) / _FILE})"
+            ) from error
+        except ValueError as error:
+            home = given.get("home") or os.environ.get("FER_HOME") or DEFAULT_HOME
+            raise InputError(
+                f"{Path(home) / _FILE} can't be read: {error}; mend or delete it"
+            ) from error
+
+    @property
+    def all_streams(self) -> Mapping[str, tuple[str, ...]]:
+        """Every defined stream and its classes, the user's own included."""
+        return {**STREAMS, **self.stream_classes}
+
+    @property
+    def active_streams(self) -> Mapping[str, tuple[str, ...]]:
+        """The streams that are trained, and their classes."""
+        return {name: self.all_streams[name] for name in self.streams}
+
+    @property
+    def wanted_classes(self) -> tuple[str, ...]:
+        """The union of the active streams' classes, in the order of the label codes."""
+        wanted = {name for classes in self.active_streams.values() for name in classes}
+        return tuple(name for name in NAMES if name in wanted)
+
+    @property
+    def crop_settings(self) -> CropSettings:
+        """How faces are cropped for this data set and preset."""
+        preset = PRESETS[self.preset]
+        whole = self.dataset is not None and faces_are_cropped(self.dataset)
+        return CropSettings(
+            side=preset.side,
+            colour=preset.colour,
+            margin=self.crop_margin,
+            detect="whole" if whole else self.detect,
+            min_face=self.min_face,
+            max_pixels=self.max_pixels,
+        )
+
+    def open_dataset(self) -> DataSet:
+        """The data set these settings name; raises InputError when there is none."""
+        if self.dataset is None or self.root is None:
+            raise InputError(
+                "no data set is chosen: run `fer-pipeline run --dataset NAME --root DIR` once, "
+                "or set FER_DATASET and FER_ROOT"
+            )
+        return open_dataset(self.dataset, self.root)
+
+    @property
+    def index_folder(self) -> Path:
+        """Where the file-list index stands."""
+        return self.home / "index"
+
+    @property
+    def manifest_folder(self) -> Path:
+        """Where the class manifest stands."""
+        return self.home / "manifest"
+
+    @property
+    def crops_folder(self) -> Path:
+        """Where the crops of these crop settings stand."""
+        return self.home / "crops" / self.crop_settings.hash
+
+    def report_folder(self, stream: str) -> Path:
+        """Where a stream's report stands."""
+        return self.home / "reports" / stream
+
+    @property
+    def dagster_home(self) -> Path:
+        """DAGSTER_HOME of this home."""
+        return self.home / "dagster"
+
+    @property
+    def mlflow_folder(self) -> Path:
+        """Where MLflow's database and artifacts stand, unless a server is named."""
+        return self.home / "mlflow"
+
+    def digest(self, *names: str) -> str:
+        """8 hex digits that change with any of the named settings."""
+        return text_digest(*(f"{name}={getattr(self, name)}" for name in names))[:8]
+
+    def remember(self) -> None:
+        """Write the run options to settings.toml, so that the next run and the UI use them."""
+        values = self.model_dump(mode="json", include=set(RUN_OPTIONS) | {"stream_classes"})
+        kept = {name: value for name, value in values.items() if value not in (None, {})}
+        publish_bytes(self.home / _FILE, tomli_w.dumps(kept).encode())

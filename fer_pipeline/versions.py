@@ -1,0 +1,37 @@
+"""The code version of each asset: what its result depends on beside its upstream assets.
+
+A version is a number, raised when an asset's code changes its result, and a digest of the
+settings that the asset reads. The Dagster UI marks an asset whose version changed, and `plan.py`
+remakes it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fer_pipeline.core.files import text_digest
+from fer_pipeline.settings import Settings
+
+
+@dataclass(frozen=True)
+class _Version:
+    number: int
+    settings: tuple[str, ...]
+
+
+_CROP = ("crop_settings", "shard_rows")
+_VERSIONS: Mapping[str, _Version] = {
+    "file_list_index": _Version(1, ("dataset", "root", "unknown_labels")),
+    "expression_summary": _Version(1, ("wanted_classes", "seed")),
+    "class_manifest": _Version(1, ("wanted_classes", "label_source", "dev_share", "seed")),
+    "face_crops": _Version(1, _CROP),
+    "crop_report": _Version(1, ("seed",)),
+    "trained_model": _Version(1, ("preset", "label_source", "seed", "minutes", "threads")),
+    "evaluation_report": _Version(1, ("label_source", "seed", "resamples")),
+}
+
+
+def code_version(asset: str, settings: Settings, stream: str | None = None) -> str:
+    """The version of an asset (its last key part), for one stream where it belongs to one."""
+    version = _VERSIONS[asset]
+    classes = settings.all_streams[stream] if stream is not None else ()
+    return f"{version.number}-{text_digest(settings.digest(*version.settings), *classes)[:8]}"
