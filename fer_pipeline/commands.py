@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,9 +115,7 @@ def run_and_report(
         raise typer.Exit(2 if outcome.wrong_input else 1)
     if not outcome.made:
         console.print("Nothing to do: everything is up to date. (--force makes it again.)")
-    for table in summary_tables(found):
-        if table.row_count:
-            console.print(table)
+    _print_summary(found, console)
     if _is_drawn(dataset.root):
         console.print(_DRAWN, style="yellow")
     console.print(f"took {found['seconds']:.0f} s; `fer-pipeline ui` shows the graph and the runs")
@@ -147,9 +145,8 @@ def show_status(settings: Settings, *, as_json: bool, console: Console) -> None:
         table.add_row(state.key.to_user_string(), made, word)
     source = f"{settings.dataset} at {settings.root}" if settings.dataset else "no data set yet"
     console.print(f"home {settings.home}, {source}", highlight=False)
-    for one in (table, *summary_tables(found)):
-        if one.row_count:
-            console.print(one)
+    console.print(table)
+    _print_summary(found, console)
     if as_json:
         _print_json(found)
 
@@ -252,6 +249,14 @@ def evaluate_model(
     )
     if as_json:
         _print_json(found)
+
+
+def _print_summary(found: Mapping[str, Any], console: Console) -> None:
+    for table in summary_tables(found):
+        if table.row_count:
+            console.print(table)
+    for stream, figures in found["streams"].items():
+        console.print(f"{stream} report: {figures['report']}", highlight=False, soft_wrap=True)
 
 
 def _is_drawn(root: Path) -> bool:

@@ -42,8 +42,9 @@ def asset_states(
     states: dict[AssetKey, AssetState] = {}
     for key in graph.toposorted_asset_keys:
         node = graph.get(key)
-        event = instance.get_latest_materialization_event(key)
-        made = event.asset_materialization if event is not None else None
+        records = instance.fetch_materializations(key, limit=1).records
+        record = records[0] if records else None
+        made = record.asset_materialization if record is not None else None
         metadata = {n: v.value for n, v in made.metadata.items()} if made is not None else {}
         parents = sorted(node.parent_keys)
         waiting = [parent.to_user_string() for parent in parents if states[parent].reason]
@@ -59,9 +60,11 @@ def asset_states(
                 _changed_input(instance, made.tags or {}, parents)
                 or _missing_file(metadata)
                 or _changed_lists(key, metadata, settings)
-                or _failed_check(instance, graph, key, event.storage_id if event else 0)
+                or _failed_check(instance, graph, key, record.storage_id if record else 0)
             )
-        states[key] = AssetState(key, reason, metadata, event.timestamp if event else None, parents)
+        states[key] = AssetState(
+            key, reason, metadata, record.timestamp if record else None, parents
+        )
     return list(states.values())
 
 

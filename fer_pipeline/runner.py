@@ -1,11 +1,14 @@
 """Running the graph from the command line: plan, execute, show progress, say what went wrong."""
 
+import logging
 import os
+import sys
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import dagster as dg
 from dagster import AssetKey, DagsterEventType, DagsterInstance, EventLogEntry, RunsFilter
@@ -70,7 +73,11 @@ def run_graph(
         job_name=PIPELINE_JOB,
     )
     token = uuid.uuid4().hex
-    with _progress_shown(instance, token, len(chosen), console, outcome):
+    log = settings.dagster_home / "command-line.log"
+    with (
+        _output_to(log, console) as screen,
+        _progress_shown(instance, token, len(chosen), screen, outcome),
+    ):
         result = dg.execute_job(
             job,
             instance,
@@ -80,11 +87,10 @@ def run_graph(
             raise_on_error=False,
         )
         outcome.ok = result.success
-        result.__exit__(None, None, None)
     if not outcome.ok and not outcome.problems:
         outcome.problems.append(
-            f"run {result.run_id} failed without a step that says why: see its log with "
-            "`fer-pipeline ui`"
+            f"run {result.run_id} failed without a step that says why: see {log}, "
+            "or the run's log with `fer-pipeline ui`"
         )
     return outcome
 
@@ -122,6 +128,32 @@ def _pass_on(settings: Settings) -> None:
 
 
 @contextmanager
+def _output_to(log: Path, console: Console) -> Iterator[Console]:
+    """Send what this process and the steps it starts print to `log`; give a console that doesn't.
+
+    Frameworks and their native libraries write to the terminal as they like, which would break
+    the progress bar and the JSON on stdout.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    out, err = os.dup(1), os.dup(2)
+    with log.open("ab") as file, os.fdopen(err, "w", closefd=False) as terminal:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield Console(
+                file=terminal, force_terminal=console.is_terminal or None, width=console.width
+            )
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(out, 1)
+            os.dup2(err, 2)
+            os.close(out)
+            os.close(err)
+
+
+@contextmanager
 def _progress_shown(
     instance: DagsterInstance, token: str, total: int, console: Console, outcome: Outcome
 ) -> Iterator[None]:
@@ -141,6 +173,9 @@ def _progress_shown(
             _note(entry, outcome)
             event = entry.dagster_event
             if event is None:
+                # Below are a framework's own words, above are errors that are told at the end.
+                if not logging.INFO <= int(entry.level) <= logging.WARNING:
+                    return
                 console.print(f"  {entry.user_message}", highlight=False)
             elif event.event_type == DagsterEventType.STEP_START and event.step_key:
                 progress.update(task, description=event.step_key.replace("__", "/"))

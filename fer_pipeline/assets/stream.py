@@ -17,7 +17,7 @@ from fer_pipeline.assets.steps import step
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.examples import Examples, select_examples
 from fer_pipeline.core.files import publish_bytes, publish_json, text_digest
-from fer_pipeline.core.manifest import manifest_hash, read_manifest
+from fer_pipeline.core.manifest import MANIFEST_FILE, manifest_hash, read_manifest
 from fer_pipeline.core.model_file import ModelCard, load_model, read_card
 from fer_pipeline.core.presets import PRESETS
 from fer_pipeline.core.shards import CropSet
@@ -110,7 +110,9 @@ def _train(
     name = f"{stream} {datetime.now(UTC):%Y-%m-%d %H:%M}"
     with tracking.training_run(settings, context.asset_key.to_user_string(), tags, name) as run:
         run.log_parameters(_parameters(settings, stream, card, len(training), len(dev)))
-        run.log_data(_manifest_frame(manifest), digest, f"{settings.dataset}:{settings.root}")
+        run.log_data(
+            _manifest_frame(manifest), digest, str(settings.manifest_folder / MANIFEST_FILE)
+        )
 
         def tell(epoch: EpochResult) -> None:
             context.log.info(
@@ -130,8 +132,8 @@ def _train(
             minutes=settings.minutes,
             on_epoch=tell,
         )
-        history = pd.DataFrame([asdict(epoch) for epoch in result.history])
-        run.log_table(history, "history.csv")
+        history = [asdict(epoch) for epoch in result.history]
+        run.log_table(pd.DataFrame(history), "history.csv")
         logged = run.log_model(result.model, card, _example_photo(settings, manifest, training))
     best = result.history[result.best_epoch - 1]
     weights = int(result.model.count_params())
@@ -152,10 +154,8 @@ def _train(
             "stopped": result.stopped,
             "weights": weights,
             "minutes": (time.monotonic() - started) / 60,
-            "training_curves": picture(
-                training_curves(history.to_dict("records")), "training curves"
-            ),
-            "history": dg.MetadataValue.json(history.to_dict("records")),
+            "training_curves": picture(training_curves(history), "training curves"),
+            "history": dg.MetadataValue.json(history),
         },
     )
 
@@ -291,7 +291,8 @@ def _parameters(
 
 def _manifest_frame(manifest: pa.Table) -> "pd.DataFrame":
     wanted = ["face_id", "source", "list", "expression", "group_id", "split", "reason", "weight"]
-    return manifest.select(wanted).to_pandas()
+    frame: pd.DataFrame = manifest.select(wanted).to_pandas()
+    return frame
 
 
 def _example_photo(settings: Settings, manifest: pa.Table, training: Examples) -> bytes:

@@ -144,8 +144,6 @@ def _read_into(
 
 def _view(column: pa.Array) -> NDArray[np.uint8]:
     """(n, bytes) view of a fixed_size_binary array, nulls included, nothing copied."""
-    if isinstance(column, pa.ChunkedArray):
-        column = column.chunk(0)
     width = column.type.byte_width
     buffer = np.frombuffer(column.buffers()[1], np.uint8)
     return buffer[column.offset * width : (column.offset + len(column)) * width].reshape(-1, width)

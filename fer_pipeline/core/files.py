@@ -65,13 +65,9 @@ def remove_leftovers(folder: Path) -> int:
 def file_digest(path: Path) -> str:
     """16 hex digits of BLAKE2b over the bytes of one file."""
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, _blake2b_64).hexdigest()
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
 
 def text_digest(*parts: object) -> str:
     """16 hex digits of BLAKE2b over the parts, in order."""
     return hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).hexdigest()
-
-
-def _blake2b_64() -> "hashlib._Hash":
-    return hashlib.blake2b(digest_size=8)

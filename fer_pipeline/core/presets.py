@@ -62,7 +62,6 @@ class Recipe:
     weight_decay: float
     label_smoothing: float
     class_weighting: ClassWeighting
-    ema_momentum: float | None
     target_steps: int
     min_epochs: int
     max_epochs: int
@@ -120,7 +119,6 @@ PRESETS: Mapping[str, Preset] = {
                 weight_decay=1e-3,
                 label_smoothing=0.05,
                 class_weighting="sqrt",
-                ema_momentum=None,
                 target_steps=600,
                 min_epochs=4,
                 max_epochs=30,
@@ -135,22 +133,21 @@ PRESETS: Mapping[str, Preset] = {
             network=NetworkShape(
                 stem_kernel=5,
                 stem_stride=2,
-                widths=(32, 64, 128, 256),
+                widths=(16, 64, 128, 240),
                 blocks=(1, 1, 1, 1),
                 dropout=0.3,
             ),
             recipe=Recipe(
                 batch_size=64,
-                learning_rate=2e-3,
+                learning_rate=4e-3,
                 warmup=0.1,
-                weight_decay=2e-2,
-                label_smoothing=0.1,
+                weight_decay=5e-2,
+                label_smoothing=0.05,
                 class_weighting="sqrt",
-                ema_momentum=None,
                 target_steps=10_000,
                 min_epochs=3,
-                max_epochs=60,
-                patience=15,
+                max_epochs=80,
+                patience=25,
                 augmentation=_LIGHT,
             ),
         ),
@@ -172,7 +169,6 @@ PRESETS: Mapping[str, Preset] = {
                 weight_decay=5e-2,
                 label_smoothing=0.1,
                 class_weighting="sqrt",
-                ema_momentum=None,
                 target_steps=40_000,
                 min_epochs=8,
                 max_epochs=100,

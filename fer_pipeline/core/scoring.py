@@ -139,7 +139,7 @@ def _score(
     keys = np.array([dataset.photo_key(photos[at]) for at in seen], dtype=object)
     if not len(seen):
         return seen, np.empty((0, int(model.output_shape[-1]))), keys, counted
-    crops = np.stack([faces[at].crop for at in seen])  # type: ignore[misc]
+    crops = np.stack([faces[at].crop for at in seen])
     # Batches of one size keep the backend from compiling anew for each.
     padded = np.zeros((_BATCH, *crops.shape[1:]), np.uint8)
     padded[: len(crops)] = crops

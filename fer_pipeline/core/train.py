@@ -160,15 +160,10 @@ def train(
         if not math.isfinite(loss):
             raise FloatingPointError(f"Training diverged: the loss of epoch {epoch} is {loss}.")
         trained = time.monotonic()
-        last_weights = twin.get_weights()
-        if recipe.ema_momentum is not None:
-            optimizer.finalize_variable_values(twin.trainable_variables)
         probabilities = _probabilities(twin, dev_batches)
         accuracy, macro_f1 = _scores(dev, probabilities)
         if macro_f1 > best_f1:
             best_epoch, best_f1, best_weights = epoch, macro_f1, twin.get_weights()
-        if recipe.ema_momentum is not None:
-            twin.set_weights(last_weights)
         batches.on_epoch_end()
         now = time.monotonic()
         clock.reserve(now - trained)
@@ -261,13 +256,7 @@ def _compile(model: Any, preset: Preset) -> Any:
     import keras
 
     recipe = preset.recipe
-    optimizer = keras.optimizers.AdamW(
-        recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-        use_ema=recipe.ema_momentum is not None,
-        ema_momentum=recipe.ema_momentum or 0.0,
-        ema_overwrite_frequency=None,
-    )
+    optimizer = keras.optimizers.AdamW(recipe.learning_rate, weight_decay=recipe.weight_decay)
     # Decay shrinks kernels; scales, offsets and biases have no size to keep small.
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     model.compile(optimizer, loss="categorical_crossentropy", jit_compile=_jit())

@@ -183,17 +183,6 @@ def test_training_stops_early_without_a_better_dev_score(data):
     assert len(result.history) == result.best_epoch + 2
 
 
-def test_averaged_weights_are_scored_and_kept(data, trained):
-    result = train(*data, CLASSES, tiny_preset(ema_momentum=0.9), seed=7)
-    plain = trained[0].history
-    # Averaging leaves the steps alone and changes what is scored.
-    assert [epoch.loss for epoch in result.history] == [epoch.loss for epoch in plain]
-    assert result.history[1].dev_loss != plain[1].dev_loss
-    best = result.history[result.best_epoch - 1]
-    accuracy = np.mean(predict(result.model, data[1]).argmax(axis=1) == data[1].expression)
-    assert accuracy == pytest.approx(best.dev_accuracy)
-
-
 def test_crops_of_another_size_are_wrong_input(data):
     with pytest.raises(InputError, match="do not fit preset"):
         train(*data, CLASSES, replace(tiny_preset(), side=24), seed=0)

@@ -5,6 +5,7 @@ Used by readers of text lists. Blank cells, NULL and NaN are missing values, nev
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -73,7 +74,7 @@ def face_ids(source: str, photo_root: str, paths: pa.Array, box: Sequence[pa.Arr
     )
 
 
-def _numpy(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.generic]:
+def _numpy(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     return np.asarray(column.to_numpy(zero_copy_only=False))

@@ -55,7 +55,7 @@ class HfParquet:
                 f"{root} holds no data/train-*.parquet, validation-*.parquet or test-*.parquet: "
                 "give --root the folder that holds data/"
             )
-        self._lists = {
+        self._lists: dict[str, list[Path]] = {
             name: found[name] for name in ("train", "validation", "test") if name in found
         }
         self._readers = {
