@@ -16,10 +16,17 @@ from rich.table import Table
 from fer_pipeline.build import build_definitions
 from fer_pipeline.core.datasets import open_dataset
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.instance import HomeBusyError, close_killed_runs, locked_home, prepare_home
+from fer_pipeline.instance import (
+    HomeBusyError,
+    close_killed_runs,
+    locked_home,
+    log_file,
+    prepare_home,
+)
 from fer_pipeline.plan import asset_states
 from fer_pipeline.settings import RUN_OPTIONS, Settings
 from fer_pipeline.summary import run_summary, summary_tables
+from fer_pipeline.terminal import output_to
 
 _DRAWN = (
     "These faces are drawings. The demo shows that the pipeline works; "
@@ -207,9 +214,14 @@ def evaluate_model(
     if label_source not in (None, "listed", "votes"):
         raise InputError(f"--label-source is listed or votes, not {label_source!r}")
     opened = open_dataset(dataset, root)
-    prepare_process(settings.seed, settings.threads)
-    loaded, card = load_model(model_file(settings, model))
-    with Progress(console=console, transient=True) as progress:
+    path = model_file(settings, model)
+    prepare_home(settings)
+    with (
+        output_to(log_file(settings), console) as screen,
+        Progress(console=screen, transient=True) as progress,
+    ):
+        prepare_process(settings.seed, settings.threads)
+        loaded, card = load_model(path)
         task = progress.add_task("faces scored", total=None)
         scored = score_dataset(
             loaded,

@@ -4,10 +4,12 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import yaml
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
+from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import publish_bytes, remove_leftovers
 from fer_pipeline.settings import Settings
 
@@ -23,9 +25,16 @@ _IN_PROGRESS = [
 ]
 _CONFIGURATION = {
     "telemetry": {"enabled": False},
+    "nux": {"enabled": False},
     "concurrency": {"pools": {"default_limit": 1}, "runs": {"max_concurrent_runs": 1}},
-    "run_monitoring": {"enabled": True},
+    # A killed step would otherwise hold its place in the training pool for ever.
+    "run_monitoring": {"enabled": True, "free_slots_after_run_end_seconds": 60},
 }
+
+
+def log_file(settings: Settings) -> Path:
+    """Where commands of this home keep what frameworks print."""
+    return settings.dagster_home / "command-line.log"
 
 
 class HomeBusyError(Exception):
@@ -35,13 +44,15 @@ class HomeBusyError(Exception):
 def prepare_home(settings: Settings) -> None:
     """Make the home's folders and its dagster.yaml, and point this process and its children at it.
 
-    A dagster.yaml that is there already is left as it is.
+    A dagster.yaml that is there already is left as it is. Raises InputError when the home can't
+    be written.
     """
     folder = settings.dagster_home
-    folder.mkdir(parents=True, exist_ok=True)
     configuration = folder / "dagster.yaml"
-    if not configuration.exists():
-        publish_bytes(configuration, yaml.safe_dump(_CONFIGURATION).encode())
+    with _writable(settings):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not configuration.exists():
+            publish_bytes(configuration, yaml.safe_dump(_CONFIGURATION).encode())
     os.environ["DAGSTER_HOME"] = str(folder)
     os.environ["FER_HOME"] = str(settings.home)
 
@@ -50,11 +61,13 @@ def prepare_home(settings: Settings) -> None:
 def locked_home(settings: Settings) -> Iterator[None]:
     """Hold the home's lock; raises HomeBusyError, naming the holder, when another process does.
 
-    The lock ends with the process that holds it, however that ends.
+    The lock ends with the process that holds it, however that ends. Raises InputError when the
+    home can't be written.
     """
-    path = settings.home / "run.lock"
-    settings.home.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as lock:
+    with _writable(settings):
+        settings.home.mkdir(parents=True, exist_ok=True)
+        lock = (settings.home / "run.lock").open("a+")
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -70,6 +83,16 @@ def locked_home(settings: Settings) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _writable(settings: Settings) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{settings.home} can't be written ({error.strerror}): give --home another folder"
+        ) from error
+
+
 def close_killed_runs(instance: DagsterInstance, settings: Settings) -> int:
     """Close what killed commands left open, in Dagster and in MLflow; give the number of runs.
 
@@ -80,11 +103,12 @@ def close_killed_runs(instance: DagsterInstance, settings: Settings) -> int:
     for run in dead:
         instance.report_run_failed(run, "The process of this run ended without a word.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    living = {run.run_id for run in instance.get_runs(RunsFilter(statuses=_IN_PROGRESS))}
     if dead:
         from fer_pipeline.tracking import close_stale_runs
 
-        close_stale_runs(settings)
-    if not instance.get_runs(RunsFilter(statuses=_IN_PROGRESS), limit=1):
+        close_stale_runs(settings, spared=living)
+    if not living:
         for folder in ("index", "manifest", "crops", "reports"):
             remove_leftovers(settings.home / folder)
     return len(dead)

@@ -97,9 +97,10 @@ def _changed_lists(key: AssetKey, metadata: Mapping[str, Any], settings: Setting
 
 
 def _failed_check(instance: DagsterInstance, graph: Any, key: AssetKey, made: int) -> str | None:
-    blocking: list[AssetCheckKey] = [
-        check for check in graph.get_check_keys_for_assets([key]) if graph.get(check).blocking
-    ]
+    blocking: list[AssetCheckKey] = sorted(
+        (check for check in graph.get_check_keys_for_assets([key]) if graph.get(check).blocking),
+        key=lambda check: check.name,
+    )
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(blocking)
     for check in blocking:
         record = latest.get(check)

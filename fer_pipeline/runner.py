@@ -2,13 +2,11 @@
 
 import logging
 import os
-import sys
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import dagster as dg
 from dagster import AssetKey, DagsterEventType, DagsterInstance, EventLogEntry, RunsFilter
@@ -19,9 +17,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fer_pipeline.assets.steps import WRONG_INPUT
 from fer_pipeline.build import PIPELINE_JOB, build_definitions
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.instance import COMMAND_LINE_TAG
+from fer_pipeline.instance import COMMAND_LINE_TAG, log_file
 from fer_pipeline.plan import AssetState, asset_states
 from fer_pipeline.settings import RUN_OPTIONS, Settings
+from fer_pipeline.terminal import output_to
 
 _POLL_SECONDS = 0.5
 _PAGE = 1000
@@ -73,9 +72,9 @@ def run_graph(
         job_name=PIPELINE_JOB,
     )
     token = uuid.uuid4().hex
-    log = settings.dagster_home / "command-line.log"
+    log = log_file(settings)
     with (
-        _output_to(log, console) as screen,
+        output_to(log, console) as screen,
         _progress_shown(instance, token, len(chosen), screen, outcome),
     ):
         result = dg.execute_job(
@@ -125,32 +124,6 @@ def _pass_on(settings: Settings) -> None:
     for name in RUN_OPTIONS:
         os.environ.pop(f"FER_{name.upper()}", None)
     settings.remember()
-
-
-@contextmanager
-def _output_to(log: Path, console: Console) -> Iterator[Console]:
-    """Send what this process and the steps it starts print to `log`; give a console that doesn't.
-
-    Frameworks and their native libraries write to the terminal as they like, which would break
-    the progress bar and the JSON on stdout.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    out, err = os.dup(1), os.dup(2)
-    with log.open("ab") as file, os.fdopen(err, "w", closefd=False) as terminal:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-        try:
-            yield Console(
-                file=terminal, force_terminal=console.is_terminal or None, width=console.width
-            )
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os.dup2(out, 1)
-            os.dup2(err, 2)
-            os.close(out)
-            os.close(err)
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """The servers of one home as child processes: the Dagster UI with its daemon, and MLflow."""
 
+import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -16,6 +18,7 @@ from fer_pipeline.settings import Settings
 from fer_pipeline.tracking import tracking_uri
 
 _START_SECONDS = 120
+_END_SECONDS = 20
 
 
 def serve_ui(settings: Settings, host: str, port: int, mlflow_port: int, console: Console) -> None:
@@ -34,7 +37,8 @@ def serve_ui(settings: Settings, host: str, port: int, mlflow_port: int, console
         commands[f"http://{host}:{mlflow_port}"] = _mlflow(settings, host, mlflow_port)
     signal.signal(signal.SIGTERM, _interrupt)
     servers = [
-        subprocess.Popen(command, env=environment(settings))  # noqa: S603
+        # A session of its own, so that a server's own children can be ended with it.
+        subprocess.Popen(command, env=environment(settings), start_new_session=True)  # noqa: S603
         for command in commands.values()
     ]
     try:
@@ -51,13 +55,23 @@ def serve_ui(settings: Settings, host: str, port: int, mlflow_port: int, console
     except KeyboardInterrupt:
         console.print("ending")
     finally:
-        for server in servers:
-            server.terminate()
-        for server in servers:
-            try:
-                server.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                server.kill()
+        _end(servers)
+
+
+def _end(servers: list[subprocess.Popen[bytes]]) -> None:
+    """Ask the servers to end as Ctrl-C does, which alone `dagster dev` passes on; then insist."""
+    for server in servers:
+        _signal_group(server, signal.SIGINT)
+    for server in servers:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(timeout=_END_SECONDS)
+        _signal_group(server, signal.SIGKILL)
+        server.wait()
+
+
+def _signal_group(server: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(server.pid, number)
 
 
 def _dagster(host: str, port: int) -> list[str]:

@@ -5,6 +5,7 @@ environment (FER_...), `settings.toml` in the home folder (what the last run use
 """
 
 import os
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -15,6 +16,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -96,8 +98,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Options, environment, settings.toml of the home they name, defaults."""
-        home = init_settings().get("home") or os.environ.get("FER_HOME") or DEFAULT_HOME
-        remembered = TomlConfigSettingsSource(settings_cls, Path(home) / _FILE)
+        remembered = TomlConfigSettingsSource(settings_cls, cls._file(init_settings()))
         return init_settings, env_settings, remembered
 
     @field_validator("home")
@@ -158,18 +159,29 @@ class Settings(BaseSettings):
             return cls(**given)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "settings"
+            where = ".".join(map(str, first["loc"]))
             what = str(first["msg"]).removeprefix("Value error, ")
-            home = given.get("home") or os.environ.get("FER_HOME") or DEFAULT_HOME
+            setting = f"setting {where}: {what}" if where else f"settings: {what}"
+            variable = f"FER_{str(first['loc'][0]).upper()}" if where else "FER_..."
             raise InputError(
-                f"setting {where}: {what} (from an option, FER_{where.upper()} or "
-                f"{Path(home) / _FILE})"
+                f"{setting} (from an option, {variable} or {cls._file(given)})"
+            ) from error
+        except SettingsError as error:
+            wrong = [name for name in cls.model_fields if f'"{name}"' in str(error)]
+            raise InputError(
+                f"FER_{(wrong or ['...'])[0].upper()} in the environment must be JSON, "
+                """such as FER_STREAMS='["five_class"]'"""
             ) from error
         except ValueError as error:
-            home = given.get("home") or os.environ.get("FER_HOME") or DEFAULT_HOME
             raise InputError(
-                f"{Path(home) / _FILE} can't be read: {error}; mend or delete it"
+                f"{cls._file(given)} can't be read: {error}; mend or delete it"
             ) from error
+
+    @staticmethod
+    def _file(given: Mapping[str, Any]) -> Path:
+        """The settings.toml of the home that these options or the environment name."""
+        home = Path(given.get("home") or os.environ.get("FER_HOME") or DEFAULT_HOME)
+        return home.expanduser() / _FILE
 
     @property
     def all_streams(self) -> Mapping[str, tuple[str, ...]]:
@@ -244,7 +256,12 @@ class Settings(BaseSettings):
         return text_digest(*(f"{name}={getattr(self, name)}" for name in names))[:8]
 
     def remember(self) -> None:
-        """Write the run options to settings.toml, so that the next run and the UI use them."""
-        values = self.model_dump(mode="json", include=set(RUN_OPTIONS) | {"stream_classes"})
-        kept = {name: value for name, value in values.items() if value not in (None, {})}
-        publish_bytes(self.home / _FILE, tomli_w.dumps(kept).encode())
+        """Write the run options to settings.toml, so that the next run and the UI use them.
+
+        What a user wrote there beside them stays.
+        """
+        path = self.home / _FILE
+        known = tomllib.loads(path.read_text()) if path.is_file() else {}
+        values = self.model_dump(mode="json", include={*RUN_OPTIONS, "stream_classes"})
+        kept = {name: value for name, value in (known | values).items() if value not in (None, {})}
+        publish_bytes(path, tomli_w.dumps(kept).encode())

@@ -6,7 +6,7 @@ to that run by its id, without reopening it, so that a killed evaluation leaves 
 
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -154,11 +154,14 @@ def training_run(
         yield TrainingRun(settings, run)
 
 
-def close_stale_runs(settings: Settings, asset: str | None = None) -> int:
+def close_stale_runs(
+    settings: Settings, asset: str | None = None, *, spared: Collection[str] = ()
+) -> int:
     """Close RUNNING runs (of one asset, or all) as KILLED; give their number.
 
-    Only to be called where no other process of this home trains: in the training step, which a
-    pool of one protects, or under the lock of the home.
+    Runs of the Dagster runs named in `spared` are left alone. Only to be called where no other
+    process trains: in the training step, which a pool of one protects, or under the lock of the
+    home with the runs that are in progress spared.
     """
     client = connect(settings)
     experiment = client.get_experiment_by_name(EXPERIMENT)
@@ -167,7 +170,11 @@ def close_stale_runs(settings: Settings, asset: str | None = None) -> int:
     wanted = "attributes.status = 'RUNNING'"
     if asset is not None:
         wanted += f" and tags.`{ASSET_TAG}` = '{asset}'"
-    stale = client.search_runs([experiment.experiment_id], wanted)
+    stale = [
+        run
+        for run in client.search_runs([experiment.experiment_id], wanted)
+        if run.data.tags.get(DAGSTER_RUN_TAG) not in spared
+    ]
     for run in stale:
         client.set_terminated(run.info.run_id, status="KILLED")
     return len(stale)
@@ -262,7 +269,14 @@ def _experiment_id(client: Any, settings: Settings) -> str:
         return str(experiment.experiment_id)
     # A server keeps artifacts where it was told to; without one they stand beside the database.
     folder = None if settings.mlflow_tracking_uri else settings.mlflow_folder / "artifacts"
-    return str(client.create_experiment(EXPERIMENT, folder.as_uri() if folder else None))
+    return str(
+        client.create_experiment(
+            EXPERIMENT,
+            folder.as_uri() if folder else None,
+            # MLflow's pages then open on training runs instead of traces of language models.
+            tags={"mlflow.experimentKind": "custom_model_development"},
+        )
+    )
 
 
 def _model_in(folder: Path, address: str) -> Path:

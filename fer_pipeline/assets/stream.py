@@ -222,7 +222,9 @@ def _evaluate(
         data_version=dg.DataVersion(text_digest(trained["model_id"], json.dumps(scored.to_dict()))),
         metadata={
             "path": dg.MetadataValue.path(page),
-            "report": dg.MetadataValue.url((page).as_uri()),
+            "report": dg.MetadataValue.url(
+                f"{trained['mlflow_run']}/artifacts/evaluation/{page.name}"
+            ),
             "mlflow_run_id": trained["mlflow_run_id"],
             "model_uri": trained["model_uri"],
             "accuracy": scalars["accuracy"],

@@ -4,6 +4,7 @@ Training, evaluation and recognition all call `prepare_face`, with the settings 
 the model.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Literal
@@ -17,6 +18,8 @@ from fer_pipeline.core.files import text_digest
 
 _LEAST_VISIBLE = 0.1
 """Share of a box that must lie in the frame; less is a wrong box, not a face at the edge."""
+_LARGEST_BOX = 2.0
+"""Longest side of a box in sides of the photo; a square around more would be mostly padding."""
 _CROP_VERSION = "1"
 
 
@@ -111,7 +114,8 @@ def prepare_image(
             overlap = iou(face.box, listed) if listed is not None else None
     if box is None:
         return PreparedFace(Status.NO_FACE)
-    if _visible_share(box, width, height) < _LEAST_VISIBLE:
+    too_large = max(box[2], box[3]) > _LARGEST_BOX * max(width, height)
+    if too_large or _visible_share(box, width, height) < _LEAST_VISIBLE:
         return PreparedFace(Status.BAD_BOX, box=box, score=score, iou=overlap)
     if min(box[2], box[3]) < settings.min_face:
         return PreparedFace(Status.TOO_SMALL, box=box, score=score, iou=overlap)
@@ -121,11 +125,11 @@ def prepare_image(
 
 def _visible_share(box: Box, width: int, height: int) -> float:
     x, y, box_width, box_height = box
-    if box_width <= 0 or box_height <= 0:
+    if box_width <= 0 or box_height <= 0 or not all(map(math.isfinite, box)):
         return 0.0
     inside_x = max(0.0, min(x + box_width, width) - max(x, 0.0))
     inside_y = max(0.0, min(y + box_height, height) - max(y, 0.0))
-    return inside_x * inside_y / (box_width * box_height)
+    return (inside_x / box_width) * (inside_y / box_height)
 
 
 def _square(image: npt.NDArray[np.uint8], box: Box, margin: float) -> npt.NDArray[np.uint8]:

@@ -20,6 +20,8 @@ _WEIGHTS = "face_detection_yunet_2023mar.onnx"
 _LONG_SIDES = (320, 640, 160)
 """Sizes tried in turn: 320 finds most faces, 640 small ones, 160 those that fill the frame."""
 MIN_SCORE = 0.6
+_LEAST_SIDE = 10
+"""YuNet's smallest faces; on a sliver thinner than that it reports nonsense."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ def detect_faces(image: npt.NDArray[np.uint8]) -> list[DetectedFace]:
     for long_side in _LONG_SIDES:
         scale = long_side / max(height, width)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        if min(size) < _LEAST_SIDE:
+            continue
         reduced = cv2.resize(
             image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         )

@@ -69,14 +69,15 @@ def sample_rows(folder: Path, seed: int, of_each: int = 20) -> Mapping[str, list
     for start, batch in _numbered(folder):
         codes = batch.column("expression").to_numpy()
         draws = generator.random(len(codes))
+        is_auto = pc.equal(batch.column("annotation"), "auto").to_numpy(zero_copy_only=False)
+        flawed = is_auto | batch.column("issue").is_valid().to_numpy(zero_copy_only=False)
         for code in np.unique(codes):
             places = np.flatnonzero(codes == code)
-            best = places[np.argsort(draws[places], kind="stable")[: of_each * 2]]
+            best = places[np.lexsort((draws[places], flawed[places]))[:of_each]]
             for place in best:
                 row = _face_row(batch.slice(int(place), 1), start + int(place))
-                is_auto = batch.column("annotation")[int(place)].as_py() == "auto"
-                flawed = is_auto or row.issue is not None
-                picks.setdefault(int(code), []).append((flawed, float(draws[place]), row))
+                rank = (bool(flawed[place]), float(draws[place]), row)
+                picks.setdefault(int(code), []).append(rank)
             picks[int(code)].sort(key=lambda pick: pick[:2])
             del picks[int(code)][of_each:]
     return {NAMES[code]: [row for _, _, row in rows] for code, rows in sorted(picks.items())}
@@ -85,7 +86,7 @@ def sample_rows(folder: Path, seed: int, of_each: int = 20) -> Mapping[str, list
 def find_row(folder: Path, wanted: str) -> FaceRow | None:
     """The index row with this face_id or this number (from 0), or None."""
     for start, batch in _numbered(folder):
-        if wanted.isdigit() and len(wanted) < 16:
+        if wanted.isdecimal() and len(wanted) < 16:
             place = int(wanted) - start
             if place < batch.num_rows:
                 return _face_row(batch.slice(place, 1), int(wanted))

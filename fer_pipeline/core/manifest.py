@@ -144,7 +144,9 @@ def read_manifest(folder: Path) -> pa.Table:
 def manifest_hash(manifest: pa.Table) -> str:
     """16 hex digits over the manifest's values, whatever file they stand in."""
     digest = hashlib.blake2b(digest_size=8)
-    for batch in manifest.combine_chunks().to_batches(max_chunksize=1 << 20):
+    # A copy: slices and tables from files differ in offsets, padding and what stands under nulls.
+    copied = manifest.take(pa.array(np.arange(manifest.num_rows)))
+    for batch in copied.combine_chunks().to_batches(max_chunksize=1 << 20):
         digest.update(batch.serialize())
     return digest.hexdigest()
 
@@ -198,6 +200,11 @@ def _wanted_rows(
         raise InputError(
             f"no row of {index_folder} has votes: use --label-source listed, "
             "or a data set with FER+ votes"
+        )
+    if not parts:
+        raise InputError(
+            f"{index_folder} holds no row: every row of the lists was rejected, "
+            "see rejected.parquet for the reasons"
         )
     return pa.concat_tables(parts), np.concatenate(labels), left_out, rows
 

@@ -51,18 +51,18 @@ def read_card(path: Path) -> ModelCard:
     try:
         with zipfile.ZipFile(path) as archive:
             stored = json.loads(archive.read(_CARD))
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        return ModelCard(
+            stream=stored["stream"],
+            classes=tuple(stored["classes"]),
+            crop=CropSettings(**stored["crop"]),
+            label_source=stored["label_source"],
+            trained_on=stored["trained_on"],
+        )
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
         raise InputError(
             f"{path} is no model file of this pipeline (a .keras archive with {_CARD}): "
             "give one that a training run logged"
         ) from error
-    return ModelCard(
-        stream=stored["stream"],
-        classes=tuple(stored["classes"]),
-        crop=CropSettings(**stored["crop"]),
-        label_source=stored["label_source"],
-        trained_on=stored["trained_on"],
-    )
 
 
 def load_model(path: Path) -> tuple[Any, ModelCard]:

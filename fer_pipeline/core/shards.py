@@ -148,7 +148,13 @@ def write_shard(
     with published(path) as temporary:
         table = pa.Table.from_pydict(columns, schema=schema)
         pq.write_table(
-            table, temporary, row_group_size=_ROW_GROUP, compression="lz4", use_dictionary=False
+            table,
+            temporary,
+            row_group_size=_ROW_GROUP,
+            compression="lz4",
+            use_dictionary=False,
+            write_statistics=False,
+            write_page_checksum=True,
         )
     return _result(path, table["status"], carried_over=False)
 
@@ -200,10 +206,13 @@ def _shard_there(path: Path, slice_hash: str) -> ShardResult | None:
     if not path.is_file():
         return None
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             if (file.schema_arrow.metadata or {}).get(b"slice_hash") != slice_hash.encode():
                 return None
-            status = file.read(columns=["status"])["status"]
+            # Every page is read: a damaged one must not be carried over as a whole shard.
+            groups = (file.read_row_group(at) for at in range(file.num_row_groups))
+            parts = [group["status"].combine_chunks() for group in groups]
+            status = pa.chunked_array(parts, pa.string())
     except (pa.ArrowInvalid, OSError):
         return None
     return _result(path, status, carried_over=True)

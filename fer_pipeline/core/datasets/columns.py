@@ -27,14 +27,20 @@ def numbers(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """A text column as float64 (NaN where missing or refused) and which cells were refused."""
     try:
-        return _numpy(pc.cast(column, pa.float64())), np.zeros(len(column), bool)
+        values = _numpy(pc.cast(column, pa.float64()))
     except pa.ArrowInvalid:
         pass
+    else:
+        # Infinity and what else only a cast accepts is judged below, whatever stands beside it.
+        if np.isfinite(values).all():
+            return values, np.zeros(len(column), bool)
     text = pc.utf8_trim_whitespace(column)
     readable = _numpy(pc.fill_null(pc.match_substring_regex(text, _NUMBER), False))
     refused = ~(readable | missing(column))
-    values = pc.cast(pc.if_else(pa.array(readable), text, pa.scalar(None, pa.string())), "float64")
-    return _numpy(pc.fill_null(values, np.nan)), refused
+    cast = pc.cast(pc.if_else(pa.array(readable), text, pa.scalar(None, pa.string())), "float64")
+    values = _numpy(pc.fill_null(cast, np.nan))
+    overflown = np.isinf(values)
+    return np.where(overflown, np.nan, values), refused | overflown
 
 
 def whole(values: npt.NDArray[np.float64], limit: int = 10**6) -> npt.NDArray[np.bool_]:

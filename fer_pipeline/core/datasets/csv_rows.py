@@ -4,6 +4,7 @@ The fast path is pyarrow's streaming reader. It can't say where a malformed row 
 first one, or at text that isn't UTF-8, reading goes on with Python's csv module, which can.
 """
 
+import codecs
 import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from fer_pipeline.core.errors import InputError
 
 _BLOCK_BYTES = 16 << 20
 _SLOW_BATCH_ROWS = 20_000
-_BLANK = frozenset((b"\n", b"\r\n", b"\r", b"\xef\xbb\xbf\n", b"\xef\xbb\xbf\r\n"))
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def read_text_rows(path: Path, names: Sequence[str], *, has_header: bool) -> Ite
             yield TextRows(table, range(done + 1, done + table.num_rows + 1), ())
             done += table.num_rows
         return
-    except (_MalformedRowError, pa.ArrowInvalid):
+    except pa.ArrowInvalid:
         pass
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror or error}") from error
@@ -59,50 +59,38 @@ def read_text_rows(path: Path, names: Sequence[str], *, has_header: bool) -> Ite
 def count_lines(path: Path) -> int:
     """The lines of a file that aren't blank; of rows, where a quoted field may span lines."""
     with path.open("rb") as stream:
+        if stream.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+            stream.seek(0)
         lines = quotes = 0
         for line in stream:
-            lines += line not in _BLANK
+            text = line.rstrip(b"\r\n")
+            # A carriage return alone ends a line too.
+            lines += sum(map(bool, text.split(b"\r"))) if b"\r" in text else bool(text)
             quotes += b'"' in line
     if not quotes:
         return lines
-    with _open_text(path) as text:
-        return sum(1 for _ in _rows_of(text, path))
-
-
-class _MalformedRowError(Exception):
-    """The streaming reader met a row with another number of fields."""
+    with _open_text(path) as stream:
+        return sum(1 for _ in _rows_of(stream, path))
 
 
 def _fast_batches(path: Path, names: Sequence[str], *, has_header: bool) -> Iterator[pa.Table]:
-    malformed = False
-
-    def note(_row: object) -> str:
-        nonlocal malformed
-        malformed = True
-        return "skip"
-
     if path.stat().st_size == 0:
         return
     reader = pa_csv.open_csv(
         path,
         read_options=pa_csv.ReadOptions(column_names=list(names), block_size=_BLOCK_BYTES),
-        parse_options=pa_csv.ParseOptions(invalid_row_handler=note),
         convert_options=pa_csv.ConvertOptions(
             column_types={name: pa.string() for name in names}, strings_can_be_null=False
         ),
     )
     header_pending = has_header
     for batch in reader:
-        if malformed:
-            raise _MalformedRowError
         table = pa.Table.from_batches([batch])
         if header_pending and table.num_rows:
             table = table.slice(1)
             header_pending = False
         if table.num_rows:
             yield table
-    if malformed:
-        raise _MalformedRowError
 
 
 def _exact_batches(

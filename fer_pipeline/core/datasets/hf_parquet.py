@@ -30,7 +30,7 @@ from fer_pipeline.core.datasets.base import (
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.labels import CODES, VOTE_NAMES, expression_name, known_aliases
 
-_FILE = re.compile(r"^(?P<split>train|validation|test)(-\d+-of-\d+)?\.parquet$")
+_FILE = re.compile(r"^(?P<split>train|validation|test)(-.*)?\.parquet$")
 _BATCH_ROWS = 8192
 
 
@@ -185,7 +185,13 @@ class _ParquetPhotos:
         filled = column.is_valid().to_numpy(zero_copy_only=False)
         votes = np.zeros((len(kept), len(VOTE_NAMES)), np.int8)
         if filled.any():
-            given = np.stack(column.filter(pa.array(filled)).to_numpy(zero_copy_only=False))
+            cast = column.filter(pa.array(filled)).to_pylist()
+            if any(len(row) != len(self._vote_columns) or None in row for row in cast):
+                raise InputError(
+                    f"{self.path}: a row's votes aren't {len(self._vote_columns)} numbers, "
+                    "one for each name in vote_columns; write the file anew"
+                )
+            given = np.array(cast)
             for place, target in enumerate(self._vote_columns):
                 votes[filled, target] = given[:, place]
         flat = pa.array(votes.ravel(), pa.int8())

@@ -1,0 +1,36 @@
+"""The terminal, kept for what a command has to say."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+
+@contextmanager
+def output_to(log: Path, console: Console) -> Iterator[Console]:
+    """Send what this process and the steps it starts print to `log`; give a console that doesn't.
+
+    Frameworks and their native libraries write to the terminal as they like, which would break
+    the progress bar and the JSON on stdout.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    out, err = os.dup(1), os.dup(2)
+    with log.open("ab") as file, os.fdopen(err, "w", closefd=False) as terminal:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield Console(
+                file=terminal, force_terminal=console.is_terminal or None, width=console.width
+            )
+        finally:
+            terminal.flush()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(out, 1)
+            os.dup2(err, 2)
+            os.close(out)
+            os.close(err)

@@ -1,0 +1,1 @@
+"""Tests of the assets, called directly and through small parts of the graph."""

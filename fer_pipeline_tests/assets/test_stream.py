@@ -1,0 +1,142 @@
+"""One stream's model and report: what a whole run left, and what each refuses to start from."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from fer_pipeline.assets.stream import TRAINING_POOL, stream_assets
+from fer_pipeline.core.manifest import manifest_hash, read_manifest
+from fer_pipeline.core.shards import CROPS_LIST
+from fer_pipeline.reports import metrics_file, report_file
+from fer_pipeline.settings import Settings
+from fer_pipeline_tests import graph
+from fer_pipeline_tests.graph import Finished
+
+STREAM = "three_class"
+
+
+@pytest.fixture(scope="module")
+def done(drawn_release: Path) -> Finished:
+    return graph.finished(drawn_release)
+
+
+@pytest.fixture
+def settings(drawn_release: Path, tmp_path: Path) -> Settings:
+    """A home with crops and no model. The backend's threads are chosen once a process: not here."""
+    early = graph.early_copy(drawn_release, tmp_path / "home")
+    return early.model_copy(update={"threads": None})
+
+
+def _made(done: Finished, name: str) -> dict[str, Any]:
+    """The metadata of an asset's last materialization."""
+    with graph.instance_of(done.home) as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey([STREAM, name]))
+    assert event is not None
+    assert event.asset_materialization is not None
+    return {key: value.value for key, value in event.asset_materialization.metadata.items()}
+
+
+def _call(asset: int, settings: Settings, instance: dg.DagsterInstance) -> Any:
+    """Train (0) or evaluate (1), called directly."""
+    context = dg.build_asset_context(instance=instance)
+    return stream_assets(settings, STREAM)[asset](context, settings=settings)
+
+
+def test_assets_of_a_stream_carry_its_name() -> None:
+    settings = Settings.fresh(home=Path("home"), streams=("seven_class",))
+    assets = stream_assets(settings, "seven_class")
+    assert [asset.key.to_user_string() for asset in assets] == [
+        "seven_class/trained_model",
+        "seven_class/evaluation_report",
+    ]
+    assert {group for asset in assets for group in asset.group_names_by_key.values()} == {
+        "seven_class"
+    }
+    assert assets[0].op.pool == TRAINING_POOL
+
+
+def test_training_tells_of_model_data_and_epochs(done: Finished) -> None:
+    found = _made(done, "trained_model")
+    assert found["manifest_hash"] == done.ended.answer["manifest_hash"]
+    assert found["model_uri"] == done.ended.answer["streams"][STREAM]["model_uri"]
+    assert found["epochs"] == len(found["history"]) >= found["best_epoch"] >= 1
+    assert found["dev_macro_f1"] == found["history"][found["best_epoch"] - 1]["dev_macro_f1"]
+    assert found["stopped"] in {"schedule", "early", "time"}
+    assert found["training_curves"].startswith("![training curves](data:image/")
+
+
+def test_report_is_one_page_that_needs_nothing_else(done: Finished) -> None:
+    page = report_file(done.settings(), STREAM).read_text()
+    linked = re.findall(r"""(?:src|href)=["']([^"'#][^"']*)["']""", page)
+    assert linked
+    assert [address[:60] for address in linked if not address.startswith("data:")] == []
+    for name in ("Happiness", "Sadness", "Surprise"):
+        assert name in page
+    assert done.ended.answer["manifest_hash"] in page
+
+
+def test_figures_of_report_asset_and_summary_agree(done: Finished) -> None:
+    stored = json.loads(metrics_file(done.settings(), STREAM).read_text())
+    shown = _made(done, "evaluation_report")
+    told = done.ended.answer["streams"][STREAM]
+    for name in ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "majority_accuracy"):
+        assert stored[name] == shown[name] == told[name]
+    assert shown["n_test"] == told["n_test"] == stored["n"]
+    assert shown["mlflow_run_id"] == told["mlflow_run_id"]
+
+
+def test_report_shows_matrix_classes_and_calibration(done: Finished) -> None:
+    shown = _made(done, "evaluation_report")
+    for name in ("confusion", "confusion_counts", "recall", "reliability"):
+        assert ";base64," in shown[name]
+        assert len(shown[name]) < 300_000
+    assert "| Happiness |" in shown["by_class"]
+
+
+def test_training_on_crops_of_another_manifest_is_refused(settings: Settings) -> None:
+    path = settings.crops_folder / CROPS_LIST
+    listed = json.loads(path.read_text())
+    path.write_text(json.dumps({**listed, "manifest_hash": "0" * 16}))
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        pytest.raises(dg.Failure, match="materialize face_crops again") as caught,
+    ):
+        _call(0, settings, instance)
+    assert "wrong_input" in caught.value.metadata
+    assert not settings.mlflow_folder.exists()
+
+
+def test_training_on_a_changed_shard_is_refused(settings: Settings) -> None:
+    (shard,) = settings.crops_folder.glob("shard-*.parquet")
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(bytes(data))
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        pytest.raises(dg.Failure, match="was changed: materialize face_crops again"),
+    ):
+        _call(0, settings, instance)
+
+
+def test_evaluation_before_any_training_is_refused(settings: Settings) -> None:
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        pytest.raises(dg.Failure, match=f"{STREAM}/trained_model was never materialized"),
+    ):
+        _call(1, settings, instance)
+
+
+def test_evaluation_on_a_manifest_made_after_the_training_is_refused(
+    done: Finished, tmp_path: Path
+) -> None:
+    copied = done.copy(tmp_path / "home")
+    settings = copied.settings(seed=1).model_copy(update={"threads": None})
+    with graph.instance_of(copied.home) as instance:
+        assert graph.materialize(settings, ["class_manifest", "face_crops"], instance).success
+        changed = manifest_hash(read_manifest(settings.manifest_folder))
+        with pytest.raises(dg.Failure, match=f"is now {changed}: materialize {STREAM}/trained"):
+            _call(1, settings, instance)

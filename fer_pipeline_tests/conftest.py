@@ -1,0 +1,33 @@
+"""Fixtures and limits that every test may rely on; what one part needs stays beside its tests."""
+
+import os
+from pathlib import Path
+
+# Before anything imports NumPy or TensorFlow, which read these once.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+import pytest
+from hypothesis import settings
+
+from fer_pipeline.core.synthetic import write_release
+
+# Steady examples and no folder left in the working tree.
+settings.register_profile("fer_pipeline", deadline=None, database=None, derandomize=True)
+settings.load_profile("fer_pipeline")
+
+REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def drawn_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of a small drawn AffectNet release with its traps; not to be written to."""
+    return write_release(tmp_path_factory.mktemp("drawn") / "release", photos=120, seed=5).root
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets beside the repository."""
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"no real data: {REAL_DATA} is not there")
+    return REAL_DATA

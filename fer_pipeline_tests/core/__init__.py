@@ -1,0 +1,1 @@
+"""Tests of core: plain Python, no Dagster and no MLflow."""

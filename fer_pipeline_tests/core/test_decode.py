@@ -1,0 +1,211 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from fer_pipeline.core.decode import UnreadableError, decode
+from fer_pipeline_tests.core.small_release import encoded, noise
+
+PIXELS = noise(3, 40, 60)
+HTML = b"<!DOCTYPE html><html><body>404</body></html>"
+
+
+def _image(picture, kind="PNG", **options):
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _png_that_claims(width, height):
+    def chunk(kind, data):
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
+def test_lossless_formats_give_their_pixels_in_rgb_order(kind):
+    found = decode(encoded(PIXELS, kind))
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, PIXELS)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_lossy_formats_give_nearly_their_pixels_in_rgb_order(kind):
+    found = decode(encoded(PIXELS, kind, quality=95)).astype(int)
+    assert found.shape == PIXELS.shape
+    assert np.abs(found - PIXELS).mean() < 6
+
+
+def test_format_is_known_by_content_since_no_name_is_given():
+    red = np.zeros((8, 8, 3), np.uint8) + np.array([255, 0, 0], np.uint8)
+    for kind in ("JPEG", "PNG", "BMP"):
+        assert np.abs(decode(encoded(red, kind)).astype(int) - red).max() <= 2
+
+
+def test_grey_becomes_three_equal_channels():
+    for kind in ("JPEG", "PNG"):
+        found = decode(encoded(PIXELS[:, :, 0], kind))
+        assert found.shape == (40, 60, 3)
+        assert np.array_equal(found[:, :, 0], found[:, :, 2])
+
+
+def test_cmyk_jpeg_keeps_its_colours():
+    data = _image(Image.fromarray(PIXELS).convert("CMYK"), "JPEG", quality=95)
+    assert np.abs(decode(data).astype(int) - PIXELS).mean() < 8
+
+
+def test_16_bit_grey_is_scaled_and_not_clipped():
+    values = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    found = decode(_image(Image.fromarray(values)))
+    assert np.abs(found[:, :, 1].astype(float) - values / 257).max() <= 1
+
+
+def test_16_bit_colour_is_scaled_and_keeps_its_order():
+    import cv2
+
+    data = cv2.imencode(".png", PIXELS[:, :, ::-1].astype(np.uint16) * 257)[1].tobytes()
+    assert np.abs(decode(data).astype(int) - PIXELS).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["P", "1", "L", "LA"])
+def test_palette_and_bilevel_pictures_become_rgb(mode):
+    picture = Image.fromarray(PIXELS).convert(mode)
+    expected = np.asarray(picture.convert("RGB"))
+    assert np.array_equal(decode(_image(picture)), expected)
+
+
+def test_alpha_is_dropped_and_the_colours_below_stay():
+    picture = Image.fromarray(PIXELS).convert("RGBA")
+    picture.putalpha(10)
+    assert np.array_equal(decode(_image(picture)), PIXELS)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+def test_animation_gives_its_first_frame(kind):
+    frames = [Image.new("RGB", (30, 20), colour) for colour in ("red", "blue", "green")]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = _image(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    assert decode(data)[10, 10].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize(
+    ("orientation", "corner"),
+    [
+        (1, (0, 0)),
+        (2, (0, -1)),
+        (3, (-1, -1)),
+        (4, (-1, 0)),
+        (5, (0, 0)),
+        (6, (0, -1)),
+        (7, (-1, -1)),
+        (8, (-1, 0)),
+    ],
+)
+def test_exif_orientation_is_applied(kind, orientation, corner):
+    """A picture whose stored upper left is red; the corner is where it belongs upright."""
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    pixels[:16, :16] = (255, 0, 0)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    found = decode(encoded(pixels, kind, exif=exif))
+    assert found.shape == ((40, 60, 3) if orientation < 5 else (60, 40, 3))
+    corners = {(y, x): int(found[y, x, 0]) for y in (0, -1) for x in (0, -1)}
+    assert corners.pop(corner) > 240
+    assert max(corners.values()) < 15
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP"])
+def test_truncated_photo_is_unreadable_and_not_half_grey(kind):
+    data = encoded(PIXELS, kind)
+    for part in (len(data) // 3, len(data) * 2 // 3):
+        with pytest.raises(UnreadableError):
+            decode(data[:part])
+
+
+def test_truncated_jpeg_is_refused_also_by_an_opencv_that_fills_it_with_grey(monkeypatch):
+    import cv2
+
+    data = encoded(PIXELS, "JPEG")
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: np.full((40, 60, 3), 128, np.uint8))
+    assert decode(data)[0, 0, 0] == 128
+    with pytest.raises(UnreadableError):
+        decode(data[: len(data) * 2 // 3])
+
+
+@pytest.mark.parametrize("tail", [b"\x00" * 40, b"\r\n", b"some appended text"])
+def test_bytes_after_the_end_of_a_jpeg_do_no_harm(tail):
+    data = encoded(PIXELS, "JPEG", quality=95)
+    assert np.abs(decode(data + tail).astype(int) - decode(data)).max() <= 2
+
+
+def test_zero_byte_file_is_unreadable():
+    with pytest.raises(UnreadableError, match="empty file"):
+        decode(b"")
+
+
+@pytest.mark.parametrize("data", [HTML, b"\x00" * 100, b"\xff\xd8\xff", b"GIF89a", b"%PDF-1.4"])
+def test_html_and_other_non_pictures_are_unreadable_with_the_same_reason_each_time(data):
+    reasons = set()
+    for _ in range(2):
+        with pytest.raises(UnreadableError) as caught:
+            decode(data)
+        reasons.add(str(caught.value))
+    assert len(reasons) == 1
+
+
+def test_photo_over_the_pixel_bound_is_refused_by_its_header_alone():
+    with pytest.raises(UnreadableError, match="60000x60000 pixels, more than 100000000"):
+        decode(_png_that_claims(60000, 60000))
+    with pytest.raises(UnreadableError, match="60x40 pixels, more than 2399"):
+        decode(encoded(PIXELS), max_pixels=2399)
+    assert decode(encoded(PIXELS), max_pixels=2400).shape == (40, 60, 3)
+
+
+_FILES = {kind: encoded(PIXELS, kind) for kind in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")}
+
+
+@given(
+    kind=st.sampled_from(sorted(_FILES)),
+    changes=st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8
+    ),
+    in_head=st.booleans(),
+    cut=st.integers(0, 30),
+)
+@settings(max_examples=200)
+def test_damaged_bytes_end_as_pixels_or_unreadable_and_as_nothing_else(kind, changes, in_head, cut):
+    data = bytearray(_FILES[kind])
+    reach = min(len(data), 120) if in_head else len(data)
+    for place, value in changes:
+        data[int(place * reach)] = value
+    try:
+        found = decode(bytes(data[: len(data) - cut]), max_pixels=500_000)
+    except UnreadableError:
+        return
+    assert found.dtype == np.uint8
+    assert found.ndim == 3
+    assert found.shape[2] == 3
+
+
+def test_every_hostile_file_ends_as_pixels_or_unreadable(real_data):
+    files = sorted((real_data / "hostile").iterdir())
+    ended = {"read": 0, "unreadable": 0}
+    for file in files:
+        try:
+            found = decode(file.read_bytes())
+        except UnreadableError:
+            ended["unreadable"] += 1
+        else:
+            assert found.shape[2] == 3, file.name
+            ended["read"] += 1
+    assert sum(ended.values()) == len(files) > 60
+    assert min(ended.values()) > 10

@@ -1,0 +1,75 @@
+import json
+
+import pytest
+
+from fer_pipeline.core.files import (
+    TEMPORARY_SUFFIX,
+    file_digest,
+    publish_bytes,
+    publish_json,
+    published,
+    remove_leftovers,
+    text_digest,
+)
+
+
+def test_published_file_appears_whole_and_only_at_the_end(tmp_path):
+    target = tmp_path / "new" / "file.bin"
+    with published(target) as temporary:
+        temporary.write_bytes(b"half")
+        assert not target.exists()
+        temporary.write_bytes(b"whole")
+    assert target.read_bytes() == b"whole"
+    assert [path.name for path in target.parent.iterdir()] == ["file.bin"]
+
+
+def test_failure_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path):
+    target = tmp_path / "file.bin"
+    target.write_bytes(b"old")
+
+    def write_half():
+        with published(target) as temporary:
+            temporary.write_bytes(b"half of the new")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_half()
+    assert target.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file.bin"]
+
+
+def test_published_file_is_as_readable_as_any_other(tmp_path):
+    (tmp_path / "plain").write_bytes(b"")
+    publish_bytes(tmp_path / "published", b"")
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
+def test_json_is_the_same_bytes_for_the_same_values(tmp_path):
+    publish_json(tmp_path / "a.json", {"b": 1, "a": [1, 2]})
+    publish_json(tmp_path / "b.json", {"a": [1, 2], "b": 1})
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": [1, 2], "b": 1}
+
+
+def test_leftovers_of_a_killed_process_go_and_published_files_stay(tmp_path):
+    (tmp_path / "deep").mkdir()
+    kept = tmp_path / "deep" / "file.parquet"
+    kept.write_bytes(b"whole")
+    (tmp_path / "deep" / f".file.parquet.x1{TEMPORARY_SUFFIX}").write_bytes(b"half")
+    scratch = tmp_path / f".rows.x2{TEMPORARY_SUFFIX}"
+    scratch.mkdir()
+    (scratch / "rows.arrow").write_bytes(b"half")
+    (tmp_path / f"named{TEMPORARY_SUFFIX}").write_bytes(b"someone's own file")
+    assert remove_leftovers(tmp_path) == 2
+    assert kept.read_bytes() == b"whole"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", f"named{TEMPORARY_SUFFIX}"]
+    assert remove_leftovers(tmp_path / "not there") == 0
+
+
+def test_digests_tell_contents_and_the_borders_of_parts_apart(tmp_path):
+    for name, data in (("a", b"1"), ("b", b"1"), ("c", b"2")):
+        (tmp_path / name).write_bytes(data)
+    assert file_digest(tmp_path / "a") == file_digest(tmp_path / "b") != file_digest(tmp_path / "c")
+    assert len(file_digest(tmp_path / "a")) == 16
+    assert len({text_digest("ab", "c"), text_digest("a", "bc"), text_digest("abc")}) == 3

@@ -1,0 +1,80 @@
+"""Importing the definitions: what every code server, run worker and step pays."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from fer_pipeline_tests.graph import environment
+
+HEAVY = ("tensorflow", "keras", "mlflow", "cv2", "streamlit", "sklearn", "matplotlib", "torch")
+REPEATS = 4
+
+
+def _python(code: str, home: Path) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment(FER_HOME=str(home)),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    ).stdout
+
+
+def _seconds(code: str, home: Path) -> float:
+    """The processor time a fresh interpreter takes for `code`, its start included."""
+    measured = (
+        f"{code}\nimport resource, sys\n"
+        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "sys.stdout.write(str(used.ru_utime + used.ru_stime))"
+    )
+    return float(_python(measured, home))
+
+
+def test_import_of_definitions_loads_no_framework(tmp_path: Path) -> None:
+    loaded = json.loads(
+        _python(
+            "import json, sys\nimport fer_pipeline.definitions\n"
+            "sys.stdout.write(json.dumps(sorted(sys.modules)))",
+            tmp_path,
+        )
+    )
+    assert "fer_pipeline.assets.stream" in loaded
+    assert [name for name in HEAVY if name in loaded] == []
+
+
+def test_import_of_definitions_takes_less_than_twice_dagster(tmp_path: Path) -> None:
+    # The smallest of several, taken in turn, is what the import costs; what other processes of
+    # the machine take meanwhile only ever adds to it.
+    dagster, definitions = [], []
+    for _ in range(REPEATS):
+        dagster.append(_seconds("import dagster", tmp_path))
+        definitions.append(_seconds("import fer_pipeline.definitions", tmp_path))
+        time.sleep(0.1)
+    assert min(definitions) < 2 * min(dagster)
+
+
+def test_definitions_hold_every_asset_of_the_active_streams(tmp_path: Path) -> None:
+    keys = json.loads(
+        _python(
+            "import json, sys\nfrom fer_pipeline.definitions import defs\n"
+            "graph = defs.resolve_asset_graph()\n"
+            "groups = {k.to_user_string(): graph.get(k).group_name"
+            " for k in graph.get_all_asset_keys()}\n"
+            "sys.stdout.write(json.dumps(groups))",
+            tmp_path,
+        )
+    )
+    assert keys == {
+        "file_list_index": "index",
+        "expression_summary": "index",
+        "class_manifest": "manifest",
+        "face_crops": "faces",
+        "crop_report": "faces",
+        "five_class/trained_model": "five_class",
+        "five_class/evaluation_report": "five_class",
+        "three_class/trained_model": "three_class",
+        "three_class/evaluation_report": "three_class",
+    }

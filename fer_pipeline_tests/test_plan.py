@@ -1,0 +1,146 @@
+"""What is current and what isn't, and the reason that is given."""
+
+import shutil
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from fer_pipeline.build import build_definitions
+from fer_pipeline.core.manifest import MANIFEST_FILE
+from fer_pipeline.plan import AssetState, asset_states
+from fer_pipeline.settings import Settings
+from fer_pipeline_tests import graph
+
+TRAINED = ("three_class/trained_model", "three_class/evaluation_report")
+
+
+def _states(settings: Settings, home: Path | None = None) -> dict[str, AssetState]:
+    with graph.instance_of(home or settings.home) as instance:
+        states = asset_states(build_definitions(settings), instance, settings)
+    return {state.key.to_user_string(): state for state in states}
+
+
+def _reasons(settings: Settings, home: Path | None = None) -> dict[str, str | None]:
+    return {name: state.reason for name, state in _states(settings, home).items()}
+
+
+@pytest.fixture(scope="session")
+def early(drawn_release: Path) -> Settings:
+    return graph.early(drawn_release)
+
+
+def test_nothing_is_current_in_a_new_home(early: Settings, tmp_path: Path) -> None:
+    settings = early.model_copy(update={"home": tmp_path})
+    assert set(_reasons(settings).values()) == {"never made"}
+
+
+def test_upstream_comes_before_downstream(early: Settings) -> None:
+    states = _states(early)
+    names = list(states)
+    for name, state in states.items():
+        for parent in state.parents:
+            assert names.index(parent.to_user_string()) < names.index(name)
+
+
+def test_what_was_made_is_current_and_the_rest_is_not(early: Settings) -> None:
+    reasons = _reasons(early)
+    assert {name for name, reason in reasons.items() if reason is None} == set(graph.EARLY_ASSETS)
+    assert {reasons[name] for name in TRAINED} == {"never made"}
+
+
+def test_another_seed_remakes_what_depends_on_it(early: Settings) -> None:
+    reasons = _reasons(early.model_copy(update={"seed": 1}))
+    assert reasons["file_list_index"] is None
+    assert reasons["expression_summary"] == "settings or code changed"
+    assert reasons["class_manifest"] == "settings or code changed"
+    assert reasons["face_crops"] == "class_manifest is remade"
+
+
+def test_other_crop_settings_remake_crops_but_not_the_manifest(early: Settings) -> None:
+    reasons = _reasons(early.model_copy(update={"crop_margin": 0.3}))
+    assert reasons["class_manifest"] is None
+    assert reasons["face_crops"] == "settings or code changed"
+    assert reasons["crop_report"] == "face_crops is remade"
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory, drawn_release: Path) -> Settings:
+    """A home and a release of its own, free to be changed; `_make` begins each test."""
+    folder = tmp_path_factory.mktemp("own")
+    root = folder / "release"
+    shutil.copytree(drawn_release, root)
+    return graph.small_settings(root, folder / "home")
+
+
+def _make(settings: Settings) -> None:
+    """Make index and manifest, and so everything that the tests below look at, current."""
+    with graph.instance_of(settings.home) as instance:
+        made = graph.materialize(settings, ["file_list_index", "class_manifest"], instance)
+    assert made.success
+    assert _reasons(settings)["class_manifest"] is None
+
+
+def test_deleted_file_remakes_its_asset(own: Settings) -> None:
+    _make(own)
+    (own.manifest_folder / MANIFEST_FILE).unlink()
+    reasons = _reasons(own)
+    assert reasons["file_list_index"] is None
+    assert reasons["class_manifest"] == f"{MANIFEST_FILE} is gone"
+
+
+def test_edited_list_remakes_the_index(own: Settings) -> None:
+    _make(own)
+    path = next(iter(own.open_dataset().lists().values()))[0]
+    kept = path.read_bytes()
+    path.write_bytes(kept + b"\r\n")
+    assert _reasons(own)["file_list_index"] == "the list files changed"
+    assert _reasons(own)["class_manifest"] == "file_list_index is remade"
+
+
+def test_moved_data_set_remakes_the_index(own: Settings) -> None:
+    _make(own)
+    root = own.root
+    assert root is not None
+    moved = root.rename(root.with_name("moved"))
+    try:
+        assert _reasons(own)["file_list_index"] == "the data set can't be opened"
+    finally:
+        moved.rename(root)
+
+
+def test_index_made_again_to_the_same_content_leaves_the_manifest_current(
+    own: Settings,
+) -> None:
+    _make(own)
+    with graph.instance_of(own.home) as instance:
+        assert graph.materialize(own, ["file_list_index"], instance).success
+    assert _reasons(own)["file_list_index"] is None
+    assert _reasons(own)["class_manifest"] is None
+
+
+def test_blocking_check_that_failed_makes_its_asset_again(own: Settings) -> None:
+    _make(own)
+    with graph.instance_of(own.home) as instance:
+        stopping = own.model_copy(update={"unknown_labels": "stop"})
+        result = graph.materialize(stopping, ["file_list_index", "class_manifest"], instance)
+        assert not result.success
+        made = {
+            event.asset_key.to_user_string() for event in result.get_asset_materialization_events()
+        }
+    assert made == {"file_list_index"}
+    assert _reasons(stopping)["file_list_index"] == "check no_unknown_label failed"
+    # The same rows only warn when they may be rejected; the check is made again for that.
+    assert _reasons(own)["file_list_index"] == "settings or code changed"
+
+
+def test_asset_made_without_its_checks_is_made_again(own: Settings) -> None:
+    _make(own)
+    definitions = build_definitions(own)
+    asset = definitions.get_assets_def("class_manifest")
+    with graph.instance_of(own.home) as instance:
+        made = dg.materialize([asset], instance=instance, resources={"settings": own})
+    assert made.success
+    assert _reasons(own)["class_manifest"] == (
+        "check every_class_in_every_split is older than the asset"
+    )

@@ -1,0 +1,277 @@
+"""Where a setting comes from, what is refused, and what a home remembers."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from fer_pipeline.build import build_definitions
+from fer_pipeline.commands import run_settings
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.settings import RUN_OPTIONS, Settings
+from fer_pipeline.versions import code_version
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("HOME", *(name.upper() for name in Settings.model_fields)):
+        monkeypatch.delenv(f"FER_{name}", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def _remembered(home: Path, text: str) -> Path:
+    home.mkdir(exist_ok=True)
+    (home / "settings.toml").write_text(text)
+    return home
+
+
+def test_default_holds_where_nothing_is_said(tmp_path: Path) -> None:
+    found = Settings.load()
+    assert found.home == tmp_path / "fer-home"
+    assert found.streams == ("five_class", "three_class")
+    assert (found.preset, found.seed, found.label_source) == ("cpu", 0, "listed")
+
+
+def test_settings_file_comes_before_the_default(tmp_path: Path) -> None:
+    home = _remembered(tmp_path / "home", 'preset = "gpu"\nseed = 5\n')
+    found = Settings.load(home=home)
+    assert (found.preset, found.seed) == ("gpu", 5)
+
+
+def test_environment_comes_before_the_settings_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = _remembered(tmp_path / "home", 'preset = "gpu"\nseed = 5\n')
+    monkeypatch.setenv("FER_SEED", "6")
+    found = Settings.load(home=home)
+    assert (found.preset, found.seed) == ("gpu", 6)
+
+
+def test_option_comes_before_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = _remembered(tmp_path / "home", "seed = 5\n")
+    monkeypatch.setenv("FER_SEED", "6")
+    assert Settings.load(home=home, seed=7).seed == 7
+
+
+def test_home_of_the_environment_names_the_settings_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FER_HOME", str(_remembered(tmp_path / "elsewhere", "seed = 8\n")))
+    found = Settings.load()
+    assert (found.home, found.seed) == (tmp_path / "elsewhere", 8)
+
+
+def test_run_with_a_data_set_starts_from_the_defaults(tmp_path: Path) -> None:
+    home = _remembered(tmp_path / "home", 'preset = "gpu"\nseed = 5\nstreams = ["eight_class"]\n')
+    found = run_settings(home, dataset="affectnet", root=tmp_path)
+    assert (found.preset, found.seed) == ("cpu", 0)
+    assert found.streams == ("five_class", "three_class")
+
+
+def test_run_with_a_data_set_still_hears_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = _remembered(tmp_path / "home", "seed = 5\n")
+    monkeypatch.setenv("FER_SEED", "6")
+    assert run_settings(home, dataset="affectnet", root=tmp_path).seed == 6
+
+
+def test_run_without_a_data_set_repeats_the_last_one(tmp_path: Path) -> None:
+    last = Settings.fresh(
+        home=tmp_path / "home",
+        dataset="hf-parquet",
+        root=tmp_path,
+        streams=("seven_class",),
+        preset="smoke",
+        minutes=3,
+        seed=9,
+        label_source="votes",
+        detect="always",
+        unknown_labels="reject",
+    )
+    last.remember()
+    repeated = run_settings(tmp_path / "home")
+    assert {name: getattr(repeated, name) for name in RUN_OPTIONS} == {
+        name: getattr(last, name) for name in RUN_OPTIONS
+    }
+    assert run_settings(tmp_path / "home", seed=10).seed == 10
+
+
+def test_run_with_a_data_set_and_no_root_takes_the_last_root(tmp_path: Path) -> None:
+    Settings.fresh(home=tmp_path, dataset="affectnet", root=tmp_path / "data").remember()
+    assert run_settings(tmp_path, dataset="affectnet", root=None).root == tmp_path / "data"
+
+
+def test_first_run_without_a_root_is_told_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--dataset needs --root"):
+        run_settings(tmp_path, dataset="affectnet")
+
+
+def test_run_keeps_what_else_stands_in_the_settings_file(tmp_path: Path) -> None:
+    home = _remembered(
+        tmp_path / "home",
+        "dev_share = 0.3\nseed = 4\nminutes = 2.0\n[stream_classes]\n"
+        'mood = ["Happiness", "Sadness"]\n',
+    )
+    Settings.fresh(home=home, seed=1).remember()
+    kept = tomllib.loads((home / "settings.toml").read_text())
+    assert kept["dev_share"] == 0.3
+    assert kept["stream_classes"] == {"mood": ["Happiness", "Sadness"]}
+    assert kept["seed"] == 1
+    assert "minutes" not in kept
+    assert Settings.load(home=home).dev_share == 0.3
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"preset": "huge"}, ["preset", "'smoke', 'cpu' or 'gpu'"]),
+        ({"seed": -1}, ["seed", "greater than or equal to 0"]),
+        ({"minutes": 0}, ["minutes", "greater than 0"]),
+        ({"dataset": "imagenet"}, ["dataset", "affectnet, hf-parquet"]),
+        ({"streams": ("six_class",)}, ["'six_class'", "five_class"]),
+        ({"streams": ()}, ["streams", "at least one"]),
+        ({"label_source": "rumour"}, ["label_source", "'listed' or 'votes'"]),
+        ({"detect": "never"}, ["detect", "'missing' or 'always'"]),
+        ({"unknown_labels": "guess"}, ["unknown_labels", "'stop' or 'reject'"]),
+        ({"stream_classes": {"mood": ("Happiness",)}}, ["stream_classes.mood", "two or more"]),
+        ({"stream_classes": {"mood": ("Joy", "Sadness")}}, ["stream_classes.mood", "Joy"]),
+        ({"stream_classes": {"mood": ("None", "Sadness")}}, ["stream_classes.mood", "None"]),
+    ],
+)
+def test_wrong_value_is_one_sentence_that_names_the_setting(
+    tmp_path: Path, options: dict[str, object], words: list[str]
+) -> None:
+    with pytest.raises(InputError) as caught:
+        Settings.load(home=tmp_path, **options)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    assert [word for word in words if word not in sentence] == []
+
+
+def test_wrong_value_of_the_settings_file_names_the_file(tmp_path: Path) -> None:
+    home = _remembered(tmp_path / "home", 'preset = "huge"\n')
+    with pytest.raises(InputError, match=r"preset: .*home/settings\.toml"):
+        Settings.load(home=home)
+
+
+def test_wrong_value_of_the_environment_names_the_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FER_SEED", "many")
+    with pytest.raises(InputError, match="FER_SEED"):
+        Settings.load(home=tmp_path)
+
+
+def test_list_in_the_environment_that_is_no_json_names_the_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FER_STREAMS", "five_class")
+    with pytest.raises(InputError, match=r"FER_STREAMS.*JSON") as caught:
+        Settings.load(home=tmp_path)
+    assert "settings.toml" not in str(caught.value)
+
+
+def test_settings_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
+    home = _remembered(tmp_path / "home", "preset = \n")
+    with pytest.raises(InputError, match=r"settings\.toml can't be read.*delete it"):
+        Settings.load(home=home)
+
+
+def test_stream_of_ones_own_becomes_assets_and_checks(tmp_path: Path) -> None:
+    home = _remembered(
+        tmp_path / "home",
+        'streams = ["mood"]\n[stream_classes]\nmood = ["Contempt", "Disgust"]\n',
+    )
+    settings = Settings.load(home=home)
+    graph = build_definitions(settings).resolve_asset_graph()
+    keys = {key.to_user_string(): graph.get(key) for key in graph.get_all_asset_keys()}
+    assert {name for name in keys if "/" in name} == {
+        "mood/trained_model",
+        "mood/evaluation_report",
+    }
+    assert keys["mood/trained_model"].group_name == "mood"
+    assert "Contempt, Disgust" in (keys["mood/trained_model"].description or "")
+    checks = {str(check.asset_key.to_user_string()) for check in graph.asset_check_keys}
+    assert "mood/evaluation_report" in checks
+    assert settings.wanted_classes == ("Disgust", "Contempt")
+
+
+def test_classes_wanted_are_the_union_of_the_streams(tmp_path: Path) -> None:
+    found = Settings.load(
+        home=tmp_path,
+        streams=("three_class", "mood"),
+        stream_classes={"mood": ("Fear", "Happiness")},
+    )
+    assert found.wanted_classes == ("Happiness", "Sadness", "Surprise", "Fear")
+
+
+def test_pictures_that_are_faces_already_are_taken_whole(tmp_path: Path) -> None:
+    whole = Settings.load(home=tmp_path, dataset="hf-parquet", detect="always")
+    assert whole.crop_settings.detect == "whole"
+    photos = Settings.load(home=tmp_path, dataset="affectnet", detect="always")
+    assert photos.crop_settings.detect == "always"
+    assert whole.crops_folder != photos.crops_folder
+
+
+ALL = (
+    "file_list_index",
+    "expression_summary",
+    "class_manifest",
+    "face_crops",
+    "crop_report",
+    "trained_model",
+    "evaluation_report",
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "remade"),
+    [
+        ({"dataset": "hf-parquet"}, {"file_list_index", "face_crops"}),
+        ({"root": Path("/elsewhere")}, {"file_list_index"}),
+        ({"unknown_labels": "reject"}, {"file_list_index"}),
+        ({"streams": ("five_class", "eight_class")}, {"expression_summary", "class_manifest"}),
+        ({"streams": ("five_class",)}, set()),
+        ({"dev_share": 0.2}, {"class_manifest"}),
+        ({"crop_margin": 0.2}, {"face_crops"}),
+        ({"min_face": 8}, {"face_crops"}),
+        ({"detect": "always"}, {"face_crops"}),
+        ({"shard_rows": 100}, {"face_crops"}),
+        ({"preset": "smoke"}, {"trained_model"}),
+        ({"preset": "gpu"}, {"face_crops", "trained_model"}),
+        ({"minutes": 3.0}, {"trained_model"}),
+        ({"threads": 1}, {"trained_model"}),
+        ({"resamples": 500}, {"evaluation_report"}),
+        (
+            {"label_source": "votes"},
+            {"class_manifest", "trained_model", "evaluation_report"},
+        ),
+        ({"seed": 1}, set(ALL) - {"file_list_index", "face_crops"}),
+        ({"workers": 7}, set()),
+        ({"mlflow_ui_url": "http://elsewhere"}, set()),
+        ({"home": Path("/another")}, set()),
+    ],
+)
+def test_code_version_changes_with_exactly_the_settings_an_asset_reads(
+    tmp_path: Path, change: dict[str, object], remade: set[str]
+) -> None:
+    before = {"home": tmp_path, "dataset": "affectnet", "root": tmp_path}
+    first = Settings.load(**before)
+    second = Settings.load(**(before | change))
+
+    def version(name: str, settings: Settings) -> str:
+        stream = "five_class" if name in ALL[-2:] else None
+        return code_version(name, settings, stream)
+
+    changed = {name for name in ALL if version(name, first) != version(name, second)}
+    assert changed == remade
+
+
+def test_code_version_of_a_stream_changes_with_its_classes(tmp_path: Path) -> None:
+    one = Settings.load(home=tmp_path, stream_classes={"mood": ("Happiness", "Sadness")})
+    other = Settings.load(home=tmp_path, stream_classes={"mood": ("Sadness", "Happiness")})
+    for name in ALL[-2:]:
+        assert code_version(name, one, "mood") != code_version(name, other, "mood")

@@ -1,0 +1,157 @@
+"""The Dagster UI and MLflow on a finished home: what they answer, and what a browser shows."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from fer_pipeline_tests import graph
+from fer_pipeline_tests.system import require_program
+
+START_SECONDS = 150
+END_SECONDS = 60
+PICTURES = {
+    "expression_summary": {"all_classes", "wanted_classes", "sample_photos"},
+    "crop_report": {"contact_sheet"},
+    "three_class/trained_model": {"training_curves"},
+    "three_class/evaluation_report": {"confusion", "recall", "reliability"},
+}
+GROUPS = {
+    "index": {"file_list_index", "expression_summary"},
+    "manifest": {"class_manifest"},
+    "faces": {"face_crops", "crop_report"},
+    "three_class": {"three_class/trained_model", "three_class/evaluation_report"},
+    "mood": {"mood/trained_model", "mood/evaluation_report"},
+}
+QUERY = """{ assetNodes { assetKey { path } groupName assetMaterializations(limit: 1) {
+  metadataEntries { label ... on MarkdownMetadataEntry { mdStr } } } } }"""
+
+
+@dataclass(frozen=True)
+class Servers:
+    process: "subprocess.Popen[str]"
+    dagster: str
+    mlflow: str
+
+    def asset_nodes(self) -> list[dict[str, Any]]:
+        asked = urllib.request.Request(  # noqa: S310 - an address of this machine
+            f"{self.dagster}/graphql",
+            json.dumps({"query": QUERY}).encode(),
+            {"content-type": "application/json"},
+        )
+        with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310
+            nodes: list[dict[str, Any]] = json.load(answer)["data"]["assetNodes"]
+        return nodes
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=10) as answer:  # noqa: S310
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+@pytest.fixture
+def servers(tmp_path: Path, drawn_release: Path) -> Iterator[Servers]:
+    """`fer-pipeline ui` on a copy of the finished home."""
+    home = graph.finished(drawn_release).copy(tmp_path / "home").home
+    port, mlflow_port = _free_ports()
+    process = subprocess.Popen(
+        graph.command("ui", "--home", home, "--port", port, "--mlflow-port", mlflow_port),
+        env=graph.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    started = Servers(process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{mlflow_port}")
+    deadline = time.monotonic() + START_SECONDS
+    try:
+        while not (_answers(f"{started.dagster}/server_info") and _answers(started.mlflow)):
+            assert process.poll() is None, "it ended by itself"
+            assert time.monotonic() < deadline, "it doesn't answer"
+            time.sleep(0.5)
+        yield started
+    finally:
+        left = psutil.Process(process.pid).children(recursive=True) if _runs(process) else []
+        process.kill()
+        for child in left:
+            child.kill()
+        process.wait()
+
+
+def _runs(process: "subprocess.Popen[str]") -> bool:
+    return process.poll() is None
+
+
+def _page(address: str, profile: Path, expected: set[str]) -> str:
+    """The text that a browser shows, looked at again while something expected is missing."""
+    command = [
+        *(str(require_program("chromium")), "--headless", "--no-sandbox", "--disable-gpu"),
+        *("--disable-background-networking", f"--user-data-dir={profile}"),
+        *("--window-size=1600,1000", "--virtual-time-budget=15000", "--dump-dom", address),
+    ]
+    text = ""
+    for _ in range(3):
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
+        body = re.sub(r"<(script|style)[\s\S]*?</\1>", "", shown.stdout)
+        text = " ".join(re.sub(r"<[^>]+>", " ", body).split())
+        if all(words in text for words in expected):
+            break
+    return text
+
+
+def test_ui_shows_lineage_pictures_and_runs_and_ends_without_a_trace(
+    servers: Servers, tmp_path: Path
+) -> None:
+    require_program("chromium")
+
+    nodes = {"/".join(node["assetKey"]["path"]): node for node in servers.asset_nodes()}
+    groups: dict[str, set[str]] = {}
+    for name, node in nodes.items():
+        groups.setdefault(node["groupName"], set()).add(name)
+    assert groups == GROUPS
+    for name, wanted in PICTURES.items():
+        (made,) = nodes[name]["assetMaterializations"]
+        entries = {entry["label"]: entry.get("mdStr") or "" for entry in made["metadataEntries"]}
+        shown = {label for label in entries if re.match(r"!\[.+\]\(data:image/", entries[label])}
+        assert wanted <= shown, name
+
+    lineage = _page(f"{servers.dagster}/asset-groups", tmp_path / "browser", set(GROUPS))
+    assert [group for group in GROUPS if group not in lineage] == []
+    for group, expected in (
+        ("index", {"file_list_index", "expression_summary"}),
+        ("three_class", {"trained_model", "evaluation_report"}),
+    ):
+        page = f"{servers.dagster}/locations/fer_pipeline.definitions/asset-groups/{group}/lineage"
+        shown_text = _page(page, tmp_path / "browser", expected)
+        assert [name for name in expected if name not in shown_text] == []
+        assert "Materialized" in shown_text
+    table = {"Expression Name", "Count (Manually-Annotated)", "Happiness"}
+    asset = _page(f"{servers.dagster}/assets/expression_summary", tmp_path / "browser", table)
+    assert [words for words in table if words not in asset] == []
+
+    started = psutil.Process(servers.process.pid).children(recursive=True)
+    assert len(started) > 2
+    servers.process.send_signal(signal.SIGTERM)
+    assert servers.process.wait(timeout=END_SECONDS) == 0
+    _, alive = psutil.wait_procs(started, timeout=5)
+    assert [process.cmdline() for process in alive] == []
