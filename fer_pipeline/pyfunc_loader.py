@@ -85,8 +85,10 @@ def _image_bytes(value: Any) -> bytes:
 def _box(row: "pd.Series[Any]") -> Box | None:
     if not all(name in row.index for name in BOX):
         return None
+    import pandas as pd
+
     sides = [row[name] for name in BOX]
-    if any(side is None or side != side for side in sides):  # NaN differs from itself
+    if any(pd.isna(side) for side in sides):
         return None
     x, y, width, height = map(float, sides)
     return x, y, width, height

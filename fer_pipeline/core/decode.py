@@ -20,6 +20,8 @@ MAX_PIXELS = 100_000_000
 """Photos with more pixels are refused before they are decoded."""
 
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+_PROGRAMS = frozenset({"EPS", "WMF"})
+"""Formats that Pillow hands to another program to run; a photo list has no use for them."""
 _REFUSALS = (
     OSError,
     SyntaxError,
@@ -58,6 +60,8 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
         warnings.simplefilter("ignore")
         try:
             with Image.open(io.BytesIO(data)) as picture:
+                if picture.format in _PROGRAMS:
+                    raise UnreadableError(f"{picture.format} is a drawing program, no photo")
                 width, height = picture.size
                 if width < 1 or height < 1:
                     raise UnreadableError("a picture without area")

@@ -19,6 +19,7 @@ from fer_pipeline.core.labels import CODES
 from fer_pipeline.core.manifest import BOX_COLUMNS
 from fer_pipeline.core.metrics import Evaluation, evaluate_predictions
 from fer_pipeline.core.model_file import ModelCard
+from fer_pipeline.core.train import predict_crops
 from fer_pipeline.core.votes import chosen_expression
 
 _BATCH = 256
@@ -140,11 +141,7 @@ def _score(
     if not len(seen):
         return seen, np.empty((0, int(model.output_shape[-1]))), keys, counted
     crops = np.stack([faces[at].crop for at in seen])
-    # Batches of one size keep the backend from compiling anew for each.
-    padded = np.zeros((_BATCH, *crops.shape[1:]), np.uint8)
-    padded[: len(crops)] = crops
-    scores = np.asarray(model.predict_on_batch(padded), np.float64)[: len(crops)]
-    return seen, scores, keys, counted
+    return seen, predict_crops(model, crops, _BATCH).astype(np.float64), keys, counted
 
 
 def _lists(dataset: DataSet, split: str | None) -> list[str]:

@@ -198,6 +198,21 @@ def predict(model: Any, examples: Examples, batch_size: int = _DEV_BATCH) -> NDA
     return _probabilities(model, crop_batches(examples, batch_size))
 
 
+def predict_crops(
+    model: Any, crops: NDArray[np.uint8], batch_size: int = _DEV_BATCH
+) -> NDArray[np.float32]:
+    """Probabilities, float32 (n, K), of crops uint8 (n, h, w, c) held in memory, in their order."""
+    model.jit_compile = _jit()
+    parts = []
+    for start in range(0, len(crops), batch_size):
+        part = crops[start : start + batch_size]
+        # Batches of one size keep the backend from tracing anew for the last one.
+        padded = np.zeros((batch_size, *crops.shape[1:]), np.uint8)
+        padded[: len(part)] = part
+        parts.append(np.asarray(model.predict_on_batch(padded), np.float32)[: len(part)])
+    return np.concatenate(parts)
+
+
 class _Clock:
     """How far training is, by steps and by time, whichever is further."""
 
