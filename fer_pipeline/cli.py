@@ -14,6 +14,7 @@ from rich.console import Console
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.settings import Settings
+from fer_pipeline.terminal import say
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -170,5 +171,5 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        _console.print(f"[red]wrong input:[/] {error}", highlight=False, soft_wrap=True)
+        say(_console, str(error), head="wrong input:", style="red")
         sys.exit(2)

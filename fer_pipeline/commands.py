@@ -26,7 +26,7 @@ from fer_pipeline.instance import (
 from fer_pipeline.plan import asset_states
 from fer_pipeline.settings import RUN_OPTIONS, Settings
 from fer_pipeline.summary import run_summary, summary_tables
-from fer_pipeline.terminal import output_to
+from fer_pipeline.terminal import output_to, say
 
 _DRAWN = (
     "These faces are drawings. The demo shows that the pipeline works; "
@@ -38,7 +38,7 @@ def draw_release(home: Path, photos: int, seed: int, console: Console) -> Path:
     """Draw the demo's data set under the home, unless it is there; give its folder."""
     from fer_pipeline.core.synthetic import write_release
 
-    console.print(_DRAWN, style="yellow")
+    say(console, _DRAWN, style="yellow")
     root = home / "demo-data" / f"{photos}-photos-seed-{seed}"
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("drawing faces", total=photos)
@@ -48,10 +48,7 @@ def draw_release(home: Path, photos: int, seed: int, console: Console) -> Path:
             seed=seed,
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
-    console.print(
-        f"{release.photos:,} photos drawn, laid out as an AffectNet release: {root}",
-        highlight=False,
-    )
+    say(console, f"{release.photos:,} photos drawn, laid out as an AffectNet release: {root}")
     return root
 
 
@@ -92,13 +89,15 @@ def run_and_report(
     from fer_pipeline.runner import run_graph
 
     dataset = settings.open_dataset()
-    console.print(
-        f"[bold]{dataset.name}[/] at {dataset.root}: streams {', '.join(settings.streams)}, "
-        f"preset {settings.preset}, seed {settings.seed}, labels {settings.label_source}"
-        + (f", {settings.minutes:g} minutes a stream" if settings.minutes else ""),
-        highlight=False,
+    minutes = f", {settings.minutes:g} minutes a stream" if settings.minutes else ""
+    say(
+        console,
+        f"at {dataset.root}: streams {', '.join(settings.streams)}, preset {settings.preset}, "
+        f"seed {settings.seed}, labels {settings.label_source}{minutes}",
+        head=dataset.name,
+        style="bold",
     )
-    console.print(f"home {settings.home}", highlight=False)
+    say(console, f"home {settings.home}")
     started = time.monotonic()
     try:
         with locked_home(settings):
@@ -106,26 +105,26 @@ def run_and_report(
             with DagsterInstance.get() as instance:
                 closed = close_killed_runs(instance, settings)
                 if closed:
-                    console.print(f"{closed} killed run(s) closed; going on from what is there")
+                    say(console, f"{closed} killed run(s) closed; going on from what is there")
                 outcome = run_graph(settings, instance, select=select, force=force, console=console)
                 states = asset_states(build_definitions(settings), instance, settings)
             found = run_summary(settings, states)
     except HomeBusyError as error:
-        console.print(f"[red]busy:[/] {error}", highlight=False, soft_wrap=True)
+        say(console, str(error), head="busy:", style="red")
         raise typer.Exit(1) from error
     found["made"] = outcome.made
     found["up_to_date"] = outcome.skipped
     found["seconds"] = round(time.monotonic() - started, 1)
     for problem in outcome.problems:
-        console.print(f"[red]failed:[/] {problem}", highlight=False, soft_wrap=True)
+        say(console, problem, head="failed:", style="red")
     if not outcome.ok:
         raise typer.Exit(2 if outcome.wrong_input else 1)
     if not outcome.made:
-        console.print("Nothing to do: everything is up to date. (--force makes it again.)")
+        say(console, "Nothing to do: everything is up to date. (--force makes it again.)")
     _print_summary(found, console)
     if _is_drawn(dataset.root):
-        console.print(_DRAWN, style="yellow")
-    console.print(f"took {found['seconds']:.0f} s; `fer-pipeline ui` shows the graph and the runs")
+        say(console, _DRAWN, style="yellow")
+    say(console, f"took {found['seconds']:.0f} s; `fer-pipeline ui` shows the graph and the runs")
     if as_json:
         _print_json(found)
 
@@ -151,7 +150,7 @@ def show_status(settings: Settings, *, as_json: bool, console: Console) -> None:
         word = "[green]up to date[/]" if state.reason is None else f"[yellow]{state.reason}[/]"
         table.add_row(state.key.to_user_string(), made, word)
     source = f"{settings.dataset} at {settings.root}" if settings.dataset else "no data set yet"
-    console.print(f"home {settings.home}, {source}", highlight=False)
+    say(console, f"home {settings.home}, {source}")
     console.print(table)
     _print_summary(found, console)
     if as_json:
@@ -188,8 +187,8 @@ def show_photo(
     path = out or settings.home / "shown" / f"{row.face_id}.png"
     caption = f"row {row.row}: {row.expression} ({row.list})"
     publish_bytes(path.absolute(), boxed_photo(image, row.box, caption))
-    console.print(f"{caption}, {row.image_path}, face {row.face_id}", highlight=False)
-    console.print(str(path), highlight=False, soft_wrap=True)
+    say(console, f"{caption}, {row.image_path}, face {row.face_id}")
+    say(console, str(path))
     if as_json:
         _print_json({**vars(row), "picture": str(path)})
 
@@ -251,13 +250,13 @@ def evaluate_model(
             "-" if one.f1 is None else f"{one.f1:.3f}",
         )
     console.print(table)
-    console.print(
+    say(
+        console,
         f"accuracy {figures.accuracy.value:.3f} ({figures.accuracy.low:.3f} to "
         f"{figures.accuracy.high:.3f}), macro-F1 {figures.macro_f1.value:.3f}, "
         f"ECE {figures.ece:.3f}, majority {figures.majority_accuracy:.3f}; {figures.n:,} faces "
         f"scored of {scored.rows_read:,} rows (left out: {dict(scored.left_out) or 'none'}, "
         f"faces: {dict(scored.statuses)})",
-        highlight=False,
     )
     if as_json:
         _print_json(found)
@@ -268,7 +267,7 @@ def _print_summary(found: Mapping[str, Any], console: Console) -> None:
         if table.row_count:
             console.print(table)
     for stream, figures in found["streams"].items():
-        console.print(f"{stream} report: {figures['report']}", highlight=False, soft_wrap=True)
+        say(console, f"{stream} report: {figures['report']}")
 
 
 def _is_drawn(root: Path) -> bool:

@@ -20,7 +20,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.instance import COMMAND_LINE_TAG, log_file
 from fer_pipeline.plan import AssetState, asset_states
 from fer_pipeline.settings import RUN_OPTIONS, Settings
-from fer_pipeline.terminal import output_to
+from fer_pipeline.terminal import output_to, say
 
 _POLL_SECONDS = 0.5
 _PAGE = 1000
@@ -65,7 +65,7 @@ def run_graph(
     if not chosen:
         return outcome
     for state in chosen:
-        console.print(f"  {state.key.to_user_string()}: {state.reason or 'asked for'}", style="dim")
+        say(console, f"  {state.key.to_user_string()}: {state.reason or 'asked for'}", style="dim")
     _pass_on(settings)
     job = ReconstructableJob(
         repository=ReconstructableRepository.for_module("fer_pipeline.definitions", "defs"),
@@ -133,7 +133,7 @@ def _progress_shown(
     """Follow the run's events in a thread, until the block ends."""
     finished = threading.Event()
     with Progress(
-        TextColumn("[bold]{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -149,13 +149,13 @@ def _progress_shown(
                 # Below are a framework's own words, above are errors that are told at the end.
                 if not logging.INFO <= int(entry.level) <= logging.WARNING:
                     return
-                console.print(f"  {entry.user_message}", highlight=False)
+                say(console, f"  {entry.user_message}")
             elif event.event_type == DagsterEventType.STEP_START and event.step_key:
                 progress.update(task, description=event.step_key.replace("__", "/"))
             elif event.event_type == DagsterEventType.ASSET_MATERIALIZATION:
                 progress.advance(task)
                 if event.asset_key is not None:
-                    console.print(f"[green]made[/] {event.asset_key.to_user_string()}")
+                    say(console, event.asset_key.to_user_string(), head="made", style="green")
 
         def follow() -> None:
             cursor = None

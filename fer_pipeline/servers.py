@@ -15,6 +15,7 @@ from rich.console import Console
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.instance import environment, prepare_home
 from fer_pipeline.settings import Settings
+from fer_pipeline.terminal import say
 from fer_pipeline.tracking import tracking_uri
 
 _START_SECONDS = 120
@@ -44,16 +45,16 @@ def serve_ui(settings: Settings, host: str, port: int, mlflow_port: int, console
     try:
         for address in commands:
             _wait_for(address, servers)
-        console.print(f"[bold]Dagster[/] http://{host}:{port}", highlight=False)
+        say(console, f"http://{host}:{port}", head="Dagster", style="bold")
         mlflow = settings.mlflow_tracking_uri or f"http://{host}:{mlflow_port}"
-        console.print(f"[bold]MLflow[/]  {mlflow}", highlight=False)
-        console.print("Ctrl-C ends both.")
+        say(console, mlflow, head="MLflow ", style="bold")
+        say(console, "Ctrl-C ends both.")
         while all(server.poll() is None for server in servers):
             time.sleep(0.5)
-        console.print("[red]a server ended by itself; its last words stand above[/]")
+        say(console, "a server ended by itself; its last words stand above", style="red")
         raise typer.Exit(1)
     except KeyboardInterrupt:
-        console.print("ending")
+        say(console, "ending")
     finally:
         _end(servers)
 

@@ -27,7 +27,7 @@ from fer_pipeline.core.decode import MAX_PIXELS
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import publish_bytes, text_digest
 from fer_pipeline.core.labels import NAMES, NOT_EXPRESSIONS
-from fer_pipeline.core.presets import PRESETS
+from fer_pipeline.core.presets import PRESETS, Preset
 from fer_pipeline.streams import DEFAULT_STREAMS, STREAMS
 
 _FILE = "settings.toml"
@@ -200,13 +200,17 @@ class Settings(BaseSettings):
         return tuple(name for name in NAMES if name in wanted)
 
     @property
+    def recipe(self) -> Preset:
+        """What the preset stands for: crop size, network and training recipe."""
+        return PRESETS[self.preset]
+
+    @property
     def crop_settings(self) -> CropSettings:
         """How faces are cropped for this data set and preset."""
-        preset = PRESETS[self.preset]
         whole = self.dataset is not None and faces_are_cropped(self.dataset)
         return CropSettings(
-            side=preset.side,
-            colour=preset.colour,
+            side=self.recipe.side,
+            colour=self.recipe.colour,
             margin=self.crop_margin,
             detect="whole" if whole else self.detect,
             min_face=self.min_face,

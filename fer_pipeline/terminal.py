@@ -7,6 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
+
+
+def say(console: Console, text: str, *, head: str = "", style: str = "") -> None:
+    """Print a line as it is, whatever brackets it holds, with a styled word before it."""
+    words = Text.assemble((f"{head} ", style), text) if head else Text(text, style)
+    console.print(words, soft_wrap=True)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ _VERSIONS: Mapping[str, _Version] = {
     "class_manifest": _Version(1, ("wanted_classes", "label_source", "dev_share", "seed")),
     "face_crops": _Version(1, _CROP),
     "crop_report": _Version(1, ("seed",)),
-    "trained_model": _Version(1, ("preset", "label_source", "seed", "minutes", "threads")),
+    "trained_model": _Version(1, ("recipe", "label_source", "seed", "minutes", "threads")),
     "evaluation_report": _Version(1, ("label_source", "seed", "resamples")),
 }
 

@@ -19,7 +19,6 @@ from fer_pipeline.core.examples import Examples, select_examples
 from fer_pipeline.core.files import publish_bytes, publish_json, text_digest
 from fer_pipeline.core.manifest import MANIFEST_FILE, manifest_hash, read_manifest
 from fer_pipeline.core.model_file import ModelCard, load_model, read_card
-from fer_pipeline.core.presets import PRESETS
 from fer_pipeline.core.shards import CropSet
 from fer_pipeline.metadata import counts_table, markdown_table, picture
 from fer_pipeline.reports import metrics_file, report_file
@@ -81,7 +80,7 @@ def _train(
 
     started = time.monotonic()
     prepare_process(settings.seed, settings.threads)
-    preset = PRESETS[settings.preset]
+    preset = settings.recipe
     classes = settings.all_streams[stream]
     manifest, digest, crop_set = _verified_faces(settings)
     training = _examples(settings, stream, manifest, crop_set, "train")
@@ -271,7 +270,7 @@ def _parameters(
 ) -> dict[str, Any]:
     import keras
 
-    preset = PRESETS[settings.preset]
+    preset = settings.recipe
     return {
         "stream": stream,
         "classes": ",".join(card.classes),
