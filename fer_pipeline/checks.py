@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 from fer_pipeline.assets.steps import step
 from fer_pipeline.core.datasets.base import UNKNOWN_LABEL
 from fer_pipeline.core.index import count_kept_and_rejected, rejected_rows, row_batches
-from fer_pipeline.core.labels import NAMES
+from fer_pipeline.core.labels import CODES, NAMES
 from fer_pipeline.core.manifest import manifest_hash, missing_classes, read_manifest
 from fer_pipeline.core.shards import read_crop_set
 from fer_pipeline.core.splits import groups_on_two_sides
+from fer_pipeline.core.votes import chosen_expression
 from fer_pipeline.reports import read_metrics
 from fer_pipeline.settings import Settings
 
@@ -72,7 +73,7 @@ def manifest_checks() -> Sequence[dg.AssetChecksDefinition]:
                 "only_wanted_labels",
                 asset=asset,
                 blocking=True,
-                description="Each face is listed once, with a known label.",
+                description="Each face stands once, with a label of one of the wanted classes.",
             ),
         ]
     )
@@ -96,12 +97,13 @@ def manifest_checks() -> Sequence[dg.AssetChecksDefinition]:
                 "classes have no face; choose other streams, a larger dev_share or more data",
                 {"streams": ", ".join(settings.active_streams)},
             )
-            codes = manifest["expression"].to_numpy()
+            wanted = {CODES[name] for name in settings.wanted_classes}
+            codes = chosen_expression(manifest, settings.label_source).tolist()
             ids = manifest["face_id"].to_pylist()
             wrong = [
                 f"face {face} with code {code}"
                 for face, code in zip(ids, codes, strict=True)
-                if not 0 <= code < len(NAMES)
+                if code not in wanted
             ]
             if len(set(ids)) != len(ids):
                 wrong.append("faces that are listed twice")

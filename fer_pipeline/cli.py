@@ -4,6 +4,7 @@ Exit codes: 0, 1 (failed), 2 (wrong input). With `--json` the last line of stdou
 object; everything else goes to stderr.
 """
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -59,9 +60,10 @@ def demo(
     """Draw faces and run the whole graph on them: a few minutes, no data needed."""
     from fer_pipeline.commands import demo_settings, draw_release, run_and_report
 
-    settings = Settings.load(home=home)
-    root = draw_release(settings.home, photos, seed or 0, _console)
-    run_and_report(demo_settings(home, root, seed), as_json=as_json, console=_console)
+    # The environment or the last run may hold a seed; the demo's own is 0.
+    settings = Settings.load(home=home, seed=seed or 0)
+    root = draw_release(settings, photos, _console)
+    run_and_report(demo_settings(home, root, settings.seed), as_json=as_json, console=_console)
 
 
 @app.command()
@@ -172,4 +174,6 @@ def main() -> None:
         app()
     except InputError as error:
         say(_console, str(error), head="wrong input:", style="red")
+        if "--json" in sys.argv:
+            sys.stdout.write(json.dumps({"error": str(error)}) + "\n")
         sys.exit(2)

@@ -1,6 +1,7 @@
 """The bodies of the commands: settings in, graph run or question answered, words and JSON out."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -22,24 +23,35 @@ from fer_pipeline.instance import (
     locked_home,
     log_file,
     prepare_home,
+    refuse_beside_ui_runs,
 )
 from fer_pipeline.plan import asset_states
 from fer_pipeline.settings import RUN_OPTIONS, Settings
 from fer_pipeline.summary import run_summary, summary_tables
 from fer_pipeline.terminal import output_to, say
 
+_DEMO_DATA = "demo-data"
 _DRAWN = (
     "These faces are drawings. The demo shows that the pipeline works; "
     "its scores say nothing about people."
 )
 
 
-def draw_release(home: Path, photos: int, seed: int, console: Console) -> Path:
-    """Draw the demo's data set under the home, unless it is there; give its folder."""
+def draw_release(settings: Settings, photos: int, console: Console) -> Path:
+    """Draw the demo's data set under the home, unless it is there; give its folder.
+
+    Raises InputError when the home holds the results of another data set.
+    """
     from fer_pipeline.core.synthetic import write_release
 
+    home, seed = settings.home, settings.seed
+    if settings.root is not None and not settings.root.is_relative_to(home / _DEMO_DATA):
+        raise InputError(
+            f"{home} holds results of {settings.root}, which the demo would replace: "
+            "give --home another folder"
+        )
     say(console, _DRAWN, style="yellow")
-    root = home / "demo-data" / f"{photos}-photos-seed-{seed}"
+    root = home / _DEMO_DATA / f"{photos}-photos-seed-{seed}"
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("drawing faces", total=photos)
         release = write_release(
@@ -52,14 +64,14 @@ def draw_release(home: Path, photos: int, seed: int, console: Console) -> Path:
     return root
 
 
-def demo_settings(home: Path | None, root: Path, seed: int | None) -> Settings:
+def demo_settings(home: Path | None, root: Path, seed: int) -> Settings:
     """The settings of the demo: the smoke preset on drawn faces, a bad label rejected."""
     return Settings.fresh(
         home=home,
         dataset="affectnet",
         root=root,
         preset="smoke",
-        seed=seed or 0,
+        seed=seed,
         unknown_labels="reject",
     )
 
@@ -104,6 +116,7 @@ def run_and_report(
             prepare_home(settings)
             with DagsterInstance.get() as instance:
                 closed = close_killed_runs(instance, settings)
+                refuse_beside_ui_runs(instance, settings)
                 if closed:
                     say(console, f"{closed} killed run(s) closed; going on from what is there")
                 outcome = run_graph(settings, instance, select=select, force=force, console=console)
@@ -118,6 +131,8 @@ def run_and_report(
     for problem in outcome.problems:
         say(console, problem, head="failed:", style="red")
     if not outcome.ok:
+        if as_json:
+            _print_json({"error": "; ".join(outcome.problems), "made": outcome.made})
         raise typer.Exit(2 if outcome.wrong_input else 1)
     if not outcome.made:
         say(console, "Nothing to do: everything is up to date. (--force makes it again.)")
@@ -131,6 +146,10 @@ def run_and_report(
 
 def show_status(settings: Settings, *, as_json: bool, console: Console) -> None:
     """Each asset: when it was made, and whether a run would make it again, and why."""
+    if not settings.dagster_home.is_dir():
+        raise InputError(
+            f"{settings.home} holds nothing yet: run something, or give another --home"
+        )
     prepare_home(settings)
     with DagsterInstance.get() as instance:
         states = asset_states(build_definitions(settings), instance, settings)
@@ -205,18 +224,22 @@ def evaluate_model(
     console: Console,
 ) -> None:
     """Score a model on a data set's list and say what became of every row."""
+    from fer_pipeline.core.examples import LABEL_SOURCES
     from fer_pipeline.core.model_file import load_model
     from fer_pipeline.core.scoring import score_dataset
     from fer_pipeline.core.train import prepare_process
     from fer_pipeline.tracking import model_file
 
-    if label_source not in (None, "listed", "votes"):
-        raise InputError(f"--label-source is listed or votes, not {label_source!r}")
+    if label_source is not None and label_source not in LABEL_SOURCES:
+        raise InputError(
+            f"--label-source is one of {', '.join(LABEL_SOURCES)}, not {label_source!r}"
+        )
     opened = open_dataset(dataset, root)
     path = model_file(settings, model)
-    prepare_home(settings)
+    # A model file can be scored without a home; what frameworks print is then dropped.
+    log = log_file(settings) if settings.dagster_home.is_dir() else Path(os.devnull)
     with (
-        output_to(log_file(settings), console) as screen,
+        output_to(log, console) as screen,
         Progress(console=screen, transient=True) as progress,
     ):
         prepare_process(settings.seed, settings.threads)

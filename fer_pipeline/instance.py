@@ -114,6 +114,19 @@ def close_killed_runs(instance: DagsterInstance, settings: Settings) -> int:
     return len(dead)
 
 
+def refuse_beside_ui_runs(instance: DagsterInstance, settings: Settings) -> None:
+    """Raise HomeBusyError while a run that was launched in Dagster's pages is in progress.
+
+    The other way round nothing is needed: the run queue lets one run go at a time.
+    """
+    living = instance.get_runs(RunsFilter(statuses=_IN_PROGRESS), limit=1)
+    if living:
+        raise HomeBusyError(
+            f"run {living[0].run_id}, launched in Dagster's pages, works on {settings.home}: "
+            "wait for it, or terminate it there (fer-pipeline ui)"
+        )
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """The environment in which Dagster and MLflow serve this home."""
     return {

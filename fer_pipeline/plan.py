@@ -1,8 +1,8 @@
 """What is up to date and what isn't, and why: the reason a second run does nothing.
 
 An asset is current when it was made by this code version from the present versions of its
-upstream assets, its file is there, and the checks that block on it passed. The index is also
-asked whether the list files are the ones it read.
+upstream assets, its files are as it left them, and the checks that block on it passed. The index
+is also asked whether the lists are those it read, the crops whether photos came that were missing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,12 @@ from typing import Any
 import dagster as dg
 from dagster import AssetCheckKey, AssetKey, DagsterInstance
 
-from fer_pipeline.assets.index import FINGERPRINT
+from fer_pipeline.assets.index import LISTS_DIGEST, LISTS_STAMP
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.index import source_fingerprint
+from fer_pipeline.core.index import lists_digest, lists_stamp
+from fer_pipeline.core.manifest import read_manifest
+from fer_pipeline.core.shards import faces_to_try_again, read_crop_set
+from fer_pipeline.metadata import FILES, file_stamp
 from fer_pipeline.settings import Settings
 
 _DATA_VERSION = "dagster/data_version"
@@ -58,8 +61,8 @@ def asset_states(
         else:
             reason = (
                 _changed_input(instance, made.tags or {}, parents)
-                or _missing_file(metadata)
-                or _changed_lists(key, metadata, settings)
+                or _changed_files(metadata, settings)
+                or _changed_source(key, metadata, settings)
                 or _failed_check(instance, graph, key, record.storage_id if record else 0)
             )
         states[key] = AssetState(
@@ -79,21 +82,33 @@ def _changed_input(
     return None
 
 
-def _missing_file(metadata: Mapping[str, Any]) -> str | None:
-    path = metadata.get("path")
-    if path is not None and not Path(path).exists():
-        return f"{Path(path).name} is gone"
+def _changed_files(metadata: Mapping[str, Any], settings: Settings) -> str | None:
+    for name, stamp in (metadata.get(FILES) or {}).items():
+        now = file_stamp(settings.home / name)
+        if now != stamp:
+            return f"{Path(name).name} {'was changed' if now else 'is gone'}"
     return None
 
 
-def _changed_lists(key: AssetKey, metadata: Mapping[str, Any], settings: Settings) -> str | None:
-    if key != AssetKey("file_list_index"):
-        return None
+def _changed_source(key: AssetKey, metadata: Mapping[str, Any], settings: Settings) -> str | None:
+    """Whether the data set itself changed: its lists, or photos that couldn't be read before."""
     try:
-        now = source_fingerprint(settings.open_dataset())
-    except InputError:
-        return "the data set can't be opened"
-    return None if metadata.get(FINGERPRINT) == now else "the list files changed"
+        if key == AssetKey("file_list_index"):
+            dataset = settings.open_dataset()
+            if metadata.get(LISTS_STAMP) == lists_stamp(dataset):
+                return None
+            same = metadata.get(LISTS_DIGEST) == lists_digest(dataset)
+            return None if same else "the list files changed"
+        if key == AssetKey("face_crops"):
+            changed = faces_to_try_again(
+                settings.open_dataset(),
+                read_manifest(settings.manifest_folder),
+                read_crop_set(settings.crops_folder),
+            )
+            return f"{changed} photos came or changed" if changed else None
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _failed_check(instance: DagsterInstance, graph: Any, key: AssetKey, made: int) -> str | None:

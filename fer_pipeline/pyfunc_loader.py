@@ -5,6 +5,7 @@ MLflow calls `_load_pyfunc`. Nothing of Dagster and nothing of training is neede
 
 import base64
 import binascii
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +39,13 @@ class ExpressionModel:
         result: status, label, p_<class> for each class (NaN unless status is ok), x, y, width,
         height of the box used.
         """
-        faces = [
-            prepare_face(_image_bytes(row[IMAGE]), _box(row), self.card.crop)
-            for _, row in data.iterrows()
-        ]
-        return self._table(faces)
+        return self._table([self._face(row) for _, row in data.iterrows()])
+
+    def _face(self, row: "pd.Series[Any]") -> PreparedFace:
+        box, crop = _box(row), self.card.crop
+        if box is not None and crop.detect == "whole":
+            crop = replace(crop, detect="missing")
+        return prepare_face(_image_bytes(row[IMAGE]), box, crop)
 
     def _table(self, faces: list[PreparedFace]) -> "pd.DataFrame":
         import pandas as pd

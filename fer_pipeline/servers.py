@@ -20,6 +20,7 @@ from fer_pipeline.tracking import tracking_uri
 
 _START_SECONDS = 120
 _END_SECONDS = 20
+_LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def serve_ui(settings: Settings, host: str, port: int, mlflow_port: int, console: Console) -> None:
@@ -37,14 +38,19 @@ def serve_ui(settings: Settings, host: str, port: int, mlflow_port: int, console
         settings.mlflow_folder.mkdir(parents=True, exist_ok=True)
         commands[f"http://{host}:{mlflow_port}"] = _mlflow(settings, host, mlflow_port)
     signal.signal(signal.SIGTERM, _interrupt)
+    # Runs launched in the pages link to MLflow where it stands now.
+    variables = environment(settings)
+    if settings.mlflow_tracking_uri is None:
+        variables["FER_MLFLOW_UI_URL"] = f"http://{host}:{mlflow_port}"
     servers = [
         # A session of its own, so that a server's own children can be ended with it.
-        subprocess.Popen(command, env=environment(settings), start_new_session=True)  # noqa: S603
+        subprocess.Popen(command, env=variables, start_new_session=True)  # noqa: S603
         for command in commands.values()
     ]
     try:
-        for address in commands:
-            _wait_for(address, servers)
+        if not all(_listens(address, servers) for address in commands):
+            say(console, "a server didn't start; its last words stand above", style="red")
+            raise typer.Exit(1)
         say(console, f"http://{host}:{port}", head="Dagster", style="bold")
         mlflow = settings.mlflow_tracking_uri or f"http://{host}:{mlflow_port}"
         say(console, mlflow, head="MLflow ", style="bold")
@@ -88,6 +94,8 @@ def _mlflow(settings: Settings, host: str, port: int) -> list[str]:
         *(sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)),
         *("--backend-store-uri", tracking_uri(settings), "--default-artifact-root", artifacts),
         *("--workers", "1"),
+        # MLflow answers only to names it was told; by default those of this machine's loopback.
+        *(() if host in _LOOPBACK else ("--allowed-hosts", "*")),
     ]
 
 
@@ -103,16 +111,17 @@ def _check_free(host: str, port: int) -> None:
             ) from error
 
 
-def _wait_for(address: str, servers: list[subprocess.Popen[bytes]]) -> None:
-    """Wait until a server listens, or one has ended, or time is up."""
+def _listens(address: str, servers: list[subprocess.Popen[bytes]]) -> bool:
+    """Wait until a server listens; False when one has ended, or time is up."""
     host, _, port = address.removeprefix("http://").rpartition(":")
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and all(server.poll() is None for server in servers):
         with socket.socket() as probe:
             probe.settimeout(1)
             if probe.connect_ex((host, int(port))) == 0:
-                return
+                return True
         time.sleep(0.3)
+    return False
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

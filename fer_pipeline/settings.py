@@ -5,6 +5,7 @@ environment (FER_...), `settings.toml` in the home folder (what the last run use
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,8 @@ from fer_pipeline.core.presets import PRESETS, Preset
 from fer_pipeline.streams import DEFAULT_STREAMS, STREAMS
 
 _FILE = "settings.toml"
+_GROUPS = ("index", "manifest", "faces")
+"""Groups of assets that belong to no stream."""
 DEFAULT_HOME = Path("fer-home")
 
 RUN_OPTIONS = (
@@ -104,12 +107,12 @@ class Settings(BaseSettings):
     @field_validator("home")
     @classmethod
     def _absolute_home(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        return value.expanduser().resolve()
 
     @field_validator("root")
     @classmethod
     def _absolute_root(cls, value: Path | None) -> Path | None:
-        return None if value is None else value.expanduser().absolute()
+        return None if value is None else value.expanduser().resolve()
 
     @field_validator("dataset")
     @classmethod
@@ -122,10 +125,15 @@ class Settings(BaseSettings):
     def _known_streams(self) -> Self:
         for stream, classes in self.stream_classes.items():
             unknown = [name for name in classes if name not in NAMES or name in NOT_EXPRESSIONS]
-            if unknown or len(set(classes)) < 2:
+            if unknown or len(classes) < 2 or len(set(classes)) < len(classes):
                 raise ValueError(
                     f"stream_classes.{stream} needs two or more of {', '.join(NAMES[:8])}, "
-                    f"not {', '.join(classes)}"
+                    f"each once, not {', '.join(classes)}"
+                )
+            if not re.fullmatch(r"\w+", stream, re.ASCII) or stream in _GROUPS:
+                raise ValueError(
+                    f"{stream!r} can't name a stream: use letters, digits and underscores, "
+                    f"and none of {', '.join(_GROUPS)}"
                 )
         for stream in self.streams:
             if stream not in self.all_streams:
@@ -134,6 +142,10 @@ class Settings(BaseSettings):
                 )
         if not self.streams:
             raise ValueError("streams is empty: name at least one stream")
+        if self.detect == "always" and self.dataset and faces_are_cropped(self.dataset):
+            raise ValueError(
+                f"detect can't be 'always': pictures of {self.dataset} are faces already"
+            )
         return self
 
     @classmethod

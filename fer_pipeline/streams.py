@@ -1,7 +1,7 @@
 """The streams: which classes one model tells apart. A new stream is one line in `STREAMS`.
 
 A stream of your own, without touching the package, is the setting `stream_classes`
-(`[stream_classes]` in settings.toml); see `Settings.classes_of`.
+(`[stream_classes]` in settings.toml); see `Settings.all_streams`.
 """
 
 from collections.abc import Mapping

@@ -5,7 +5,6 @@ from typing import Any
 
 from rich.table import Table
 
-from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.shards import read_crop_set
 from fer_pipeline.plan import AssetState
 from fer_pipeline.reports import read_metrics
@@ -29,10 +28,13 @@ STREAM_FIELDS = (
 def run_summary(settings: Settings, states: Sequence[AssetState]) -> dict[str, Any]:
     """Rows read, indexed and rejected, faces by status, and each stream's figures.
 
-    Stages that were never made are left out.
+    Only what is up to date is told: a stage that was never made, or was made from other data or
+    settings, is left out.
     """
     found: dict[str, Any] = {"home": str(settings.home)}
-    metadata = {state.key.to_user_string(): state.metadata for state in states}
+    metadata = {
+        state.key.to_user_string(): state.metadata for state in states if state.reason is None
+    }
     index = metadata.get("file_list_index", {}).get("summary")
     if index is not None:
         for name in ("rows_read", "rows_indexed", "rows_rejected"):
@@ -43,14 +45,12 @@ def run_summary(settings: Settings, states: Sequence[AssetState]) -> dict[str, A
         found["rows_by_split"] = manifest["rows_by_split"]
         found["left_out"] = manifest["left_out"]
         found["manifest_hash"] = manifest["manifest_hash"]
-    try:
-        found["faces"] = read_crop_set(settings.crops_folder).statuses
-    except InputError:
-        found["faces"] = {}
+    crops = "face_crops" in metadata
+    found["faces"] = read_crop_set(settings.crops_folder).statuses if crops else {}
     found["streams"] = {
         stream: stream_figures(settings, stream)
         for stream in settings.active_streams
-        if metadata.get(f"{stream}/evaluation_report")
+        if f"{stream}/evaluation_report" in metadata
     }
     return found
 

@@ -4,6 +4,7 @@ One run for each training materialization. Everything that is logged later (the 
 to that run by its id, without reopening it, so that a killed evaluation leaves no run RUNNING.
 """
 
+import platform
 import subprocess
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.files import text_digest
 from fer_pipeline.core.model_file import ModelCard, save_model
 from fer_pipeline.pyfunc_loader import BOX, IMAGE, MODEL_FILE
 from fer_pipeline.settings import Settings
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "fer_pipeline"
 ASSET_TAG = "fer.asset"
+HOME_TAG = "fer.home"
 DAGSTER_RUN_TAG = "dagster.run_id"
 MANIFEST_TAG = "fer.manifest_hash"
 
@@ -32,7 +35,7 @@ _BACKENDS = {"tensorflow": ("tensorflow-cpu", "tensorflow"), "jax": ("jax",), "t
 
 @dataclass(frozen=True)
 class LoggedModel:
-    """Where a training run left its model."""
+    """Where a training run left its model; `file` is None when a server keeps it."""
 
     run_id: str
     run_url: str
@@ -40,6 +43,7 @@ class LoggedModel:
     model_id: str
     registered_name: str
     version: str
+    file: Path | None
 
 
 class TrainingRun:
@@ -123,13 +127,15 @@ class TrainingRun:
                 metadata={"classes": list(card.classes), "stream": card.stream},
             )
         number = str(info.registered_model_version)
+        uri = f"models:/{name}/{number}"
         return LoggedModel(
             run_id=self.run_id,
             run_url=run_url(self._settings, self._run.info.experiment_id, self.run_id),
-            model_uri=f"models:/{name}/{number}",
+            model_uri=uri,
             model_id=str(info.model_id),
             registered_name=name,
             version=number,
+            file=None if self._settings.mlflow_tracking_uri else model_file(self._settings, uri),
         )
 
 
@@ -149,7 +155,12 @@ def training_run(
     with mlflow.start_run(
         experiment_id=experiment,
         run_name=name,
-        tags={ASSET_TAG: asset, "fer.git_commit": git_commit(), **tags},
+        tags={
+            ASSET_TAG: asset,
+            HOME_TAG: _home_id(settings),
+            "fer.git_commit": git_commit(),
+            **tags,
+        },
     ) as run:
         yield TrainingRun(settings, run)
 
@@ -157,7 +168,7 @@ def training_run(
 def close_stale_runs(
     settings: Settings, asset: str | None = None, *, spared: Collection[str] = ()
 ) -> int:
-    """Close RUNNING runs (of one asset, or all) as KILLED; give their number.
+    """Close this home's RUNNING runs (of one asset, or all) as KILLED; give their number.
 
     Runs of the Dagster runs named in `spared` are left alone. Only to be called where no other
     process trains: in the training step, which a pool of one protects, or under the lock of the
@@ -167,7 +178,8 @@ def close_stale_runs(
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
         return 0
-    wanted = "attributes.status = 'RUNNING'"
+    # Other homes may train on the same server.
+    wanted = f"attributes.status = 'RUNNING' and tags.`{HOME_TAG}` = '{_home_id(settings)}'"
     if asset is not None:
         wanted += f" and tags.`{ASSET_TAG}` = '{asset}'"
     stale = [
@@ -249,18 +261,34 @@ def connect(settings: Settings) -> Any:
 
 
 def git_commit() -> str:
-    """The commit of the source tree this package runs from, or the package version."""
-    try:
+    """The commit of the source tree this package runs from, or the package's version.
+
+    `-dirty` is appended when the package's files differ from the commit.
+    """
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
         answer = subprocess.run(  # noqa: S603
-            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],  # noqa: S607
+            ["git", "-C", str(here), *words],  # noqa: S607
             capture_output=True,
             text=True,
             check=True,
             timeout=10,
         )
         return answer.stdout.strip()
+
+    try:
+        # An installed package may lie inside another project's tree.
+        git("ls-files", "--error-unmatch", Path(__file__).name)
+        changed = git("status", "--porcelain", "--", ".")
+        return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return f"fer_pipeline {version('fer_pipeline')}"
+
+
+def _home_id(settings: Settings) -> str:
+    """The same for every run of one home on one machine, and for no other."""
+    return text_digest(platform.node(), settings.home)
 
 
 def _experiment_id(client: Any, settings: Settings) -> str:

@@ -203,12 +203,23 @@ def test_photo_that_cannot_be_shown_is_named(here, early: Settings, state: str, 
     assert _is_one_sentence(ended, str(row["image_path"]), f"row {row['number']}", words)
 
 
-def test_status_of_a_new_home_says_that_nothing_is_made(here, tmp_path: Path) -> None:
+def test_status_of_a_new_home_says_that_it_holds_nothing_and_leaves_it_so(here, tmp_path) -> None:
     ended = here("status", "--home", tmp_path, "--json")
-    assert ended.code == 0, ended.err
-    assert "no data set yet" in ended.words
-    assert {asset["reason"] for asset in ended.answer["assets"].values()} == {"never made"}
-    assert ended.answer["streams"] == {}
+    assert ended.code == 2
+    assert "holds nothing yet" in ended.words
+    assert "holds nothing yet" in ended.answer["error"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_demo_leaves_the_results_of_a_users_data_alone(here, early: Settings) -> None:
+    early.remember()
+    ended = here("demo", "--home", early.home)
+    assert _is_one_sentence(ended, str(early.root), "give --home another folder")
+    assert not (early.home / "demo-data").exists()
+
+
+def test_negative_seed_of_the_demo_is_one_sentence(here, tmp_path: Path) -> None:
+    assert _is_one_sentence(here("demo", "--home", tmp_path, "--seed", -1), "setting seed")
 
 
 def test_status_tells_what_is_made_from_what_and_how_good(here, done: Finished) -> None:

@@ -1,5 +1,6 @@
 """What is current and what isn't, and the reason that is given."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import dagster as dg
 import pytest
 
 from fer_pipeline.build import build_definitions
-from fer_pipeline.core.manifest import MANIFEST_FILE
+from fer_pipeline.core.manifest import MANIFEST_FILE, read_manifest
+from fer_pipeline.core.shards import read_crop_set
 from fer_pipeline.plan import AssetState, asset_states
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
@@ -23,6 +25,11 @@ def _states(settings: Settings, home: Path | None = None) -> dict[str, AssetStat
 
 def _reasons(settings: Settings, home: Path | None = None) -> dict[str, str | None]:
     return {name: state.reason for name, state in _states(settings, home).items()}
+
+
+def _root(settings: Settings) -> Path:
+    assert settings.root is not None
+    return settings.root
 
 
 @pytest.fixture(scope="session")
@@ -98,13 +105,55 @@ def test_edited_list_remakes_the_index(own: Settings) -> None:
     assert _reasons(own)["class_manifest"] == "file_list_index is remade"
 
 
+def test_touched_list_of_the_same_content_remakes_nothing(own: Settings) -> None:
+    _make(own)
+    for path in next(iter(own.open_dataset().lists().values())):
+        os.utime(path)
+    assert _reasons(own)["file_list_index"] is None
+
+
+def test_deleted_shard_remakes_the_crops(early: Settings, tmp_path: Path) -> None:
+    settings = graph.early_copy(_root(early), tmp_path / "home")
+    assert _reasons(settings)["face_crops"] is None
+    (settings.crops_folder / "shard-00000.parquet").unlink()
+    assert _reasons(settings)["face_crops"] == "shard-00000.parquet is gone"
+
+
+def test_photo_that_comes_later_is_cropped_on_the_next_run(
+    drawn_release: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "release"
+    shutil.copytree(drawn_release, root)
+    settings = graph.small_settings(root, tmp_path / "home")
+    names = ["file_list_index", "class_manifest", "face_crops"]
+    with graph.instance_of(settings.home) as instance:
+        assert graph.materialize(settings, names, instance).success
+    before = read_crop_set(settings.crops_folder).statuses
+    rows = read_manifest(settings.manifest_folder).to_pylist()
+    dataset = settings.open_dataset()
+    photos = [(row["list"], row["image_path"]) for row in rows]
+    (gone,) = [
+        photo for photo, size in zip(photos, dataset.photo_sizes(photos), strict=True) if size < 0
+    ]
+    whole = next(data for data in dataset.read_photos(photos) if data)
+    place = next((root / "Manually_Annotated_compressed").iterdir()) / gone[1]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(whole)
+    assert _reasons(settings)["face_crops"] == "1 photos came or changed"
+    with graph.instance_of(settings.home) as instance:
+        assert graph.materialize(settings, names[2:], instance).success
+    after = read_crop_set(settings.crops_folder).statuses
+    assert (before["missing"], after["missing"]) == (1, 0)
+    assert _reasons(settings)["face_crops"] is None
+
+
 def test_moved_data_set_remakes_the_index(own: Settings) -> None:
     _make(own)
     root = own.root
     assert root is not None
     moved = root.rename(root.with_name("moved"))
     try:
-        assert _reasons(own)["file_list_index"] == "the data set can't be opened"
+        assert f"{root} is not a folder" in str(_reasons(own)["file_list_index"])
     finally:
         moved.rename(root)
 

@@ -88,7 +88,6 @@ def test_run_without_a_data_set_repeats_the_last_one(tmp_path: Path) -> None:
         minutes=3,
         seed=9,
         label_source="votes",
-        detect="always",
         unknown_labels="reject",
     )
     last.remember()
@@ -209,7 +208,9 @@ def test_classes_wanted_are_the_union_of_the_streams(tmp_path: Path) -> None:
 
 
 def test_pictures_that_are_faces_already_are_taken_whole(tmp_path: Path) -> None:
-    whole = Settings.load(home=tmp_path, dataset="hf-parquet", detect="always")
+    whole = Settings.load(home=tmp_path, dataset="hf-parquet")
+    with pytest.raises(InputError, match="pictures of hf-parquet are faces already"):
+        Settings.load(home=tmp_path, dataset="hf-parquet", detect="always")
     assert whole.crop_settings.detect == "whole"
     photos = Settings.load(home=tmp_path, dataset="affectnet", detect="always")
     assert photos.crop_settings.detect == "always"

@@ -28,7 +28,7 @@ from fer_pipeline.core.shards import (
     write_shard,
 )
 from fer_pipeline.core.votes import chosen_expression
-from fer_pipeline.metadata import column_schema, counts_table, picture
+from fer_pipeline.metadata import FILES, column_schema, counts_table, picture, published_files
 from fer_pipeline.settings import Settings
 from fer_pipeline.versions import code_version
 
@@ -94,6 +94,9 @@ def publish_crops(
                 "dagster/row_count": manifest.num_rows,
                 "dagster/column_schema": column_schema(crops_schema(crop_set.settings)),
                 "path": dg.MetadataValue.path(settings.crops_folder / CROPS_LIST),
+                FILES: published_files(
+                    settings, settings.crops_folder / CROPS_LIST, *crop_set.paths
+                ),
                 "faces": counts_table(crop_set.statuses, ("status", "faces")),
                 "ok_share": crop_set.statuses[Status.OK] / manifest.num_rows,
                 "shards": len(crop_set.shards),
@@ -140,6 +143,7 @@ def face_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                 failed.to_pandas().to_csv(temporary, index=False)
             metadata: dict[str, Any] = {
                 "path": dg.MetadataValue.path(path),
+                FILES: published_files(settings, path),
                 "faces": counts_table(crop_set.statuses, ("status", "faces")),
                 "failed_faces": failed.num_rows,
             }

@@ -14,17 +14,31 @@ from fer_pipeline.core import expressions
 from fer_pipeline.core.datasets.base import INDEX_SCHEMA, DataSet
 from fer_pipeline.core.decode import UnreadableError, decode
 from fer_pipeline.core.files import publish_bytes, published, text_digest
-from fer_pipeline.core.index import INDEX_FILE, REJECTED_FILE, build_index, source_fingerprint
+from fer_pipeline.core.index import (
+    INDEX_FILE,
+    REJECTED_FILE,
+    build_index,
+    lists_digest,
+    lists_stamp,
+)
 from fer_pipeline.core.labels import NOT_EXPRESSIONS
-from fer_pipeline.metadata import column_schema, counts_table, markdown_table, picture
+from fer_pipeline.metadata import (
+    FILES,
+    column_schema,
+    counts_table,
+    markdown_table,
+    picture,
+    published_files,
+)
 from fer_pipeline.settings import Settings
 from fer_pipeline.versions import code_version
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FINGERPRINT = "lists_fingerprint"
-"""Metadata key: the state of the list files that were read."""
+LISTS_STAMP = "lists_stamp"
+LISTS_DIGEST = "lists_digest"
+"""Metadata keys: sizes and times of the list files that were read, and their content."""
 
 
 def index_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
@@ -42,7 +56,7 @@ def index_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     ) -> dg.MaterializeResult[None]:
         with step():
             dataset = settings.open_dataset()
-            fingerprint = source_fingerprint(dataset)
+            stamp, digest = lists_stamp(dataset), lists_digest(dataset)
             started = time.monotonic()
             every_so_often = EverySoOften()
 
@@ -50,7 +64,8 @@ def index_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                 if every_so_often():
                     context.log.info(f"{rows:,} rows read")
 
-            summary = build_index(dataset, settings.index_folder, on_rows=tell)
+            folder = settings.index_folder
+            summary = build_index(dataset, folder, on_rows=tell)
             seconds = time.monotonic() - started
             context.log.info(
                 f"{summary.rows_read:,} rows read, {summary.rows_indexed:,} indexed, "
@@ -61,10 +76,12 @@ def index_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                 metadata={
                     "dagster/row_count": summary.rows_indexed,
                     "dagster/column_schema": column_schema(INDEX_SCHEMA),
-                    "path": dg.MetadataValue.path(settings.index_folder / INDEX_FILE),
-                    "rejected_path": dg.MetadataValue.path(settings.index_folder / REJECTED_FILE),
+                    "path": dg.MetadataValue.path(folder / INDEX_FILE),
+                    "rejected_path": dg.MetadataValue.path(folder / REJECTED_FILE),
                     "data_set": dataset.name,
-                    FINGERPRINT: fingerprint,
+                    LISTS_STAMP: stamp,
+                    LISTS_DIGEST: digest,
+                    FILES: published_files(settings, folder / INDEX_FILE, folder / REJECTED_FILE),
                     "rows_read": summary.rows_read,
                     "rows_rejected": summary.rows_rejected,
                     "rows_by_list": counts_table(summary.rows_by_list, ("list", "rows")),
@@ -123,6 +140,7 @@ def index_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                 metadata={
                     "dagster/row_count": len(table),
                     "path": dg.MetadataValue.path(path),
+                    FILES: published_files(settings, path),
                     "table": markdown_table(table),
                     **{
                         name: picture(png, name.replace("_", " "))

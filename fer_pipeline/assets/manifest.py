@@ -16,7 +16,13 @@ from fer_pipeline.core.manifest import (
     read_manifest,
 )
 from fer_pipeline.core.votes import chosen_expression
-from fer_pipeline.metadata import column_schema, counts_table, markdown_table
+from fer_pipeline.metadata import (
+    FILES,
+    column_schema,
+    counts_table,
+    markdown_table,
+    published_files,
+)
 from fer_pipeline.settings import Settings
 from fer_pipeline.versions import code_version
 
@@ -62,6 +68,7 @@ def manifest_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                     "dagster/row_count": summary.rows,
                     "dagster/column_schema": column_schema(MANIFEST_SCHEMA),
                     "path": dg.MetadataValue.path(folder / MANIFEST_FILE),
+                    FILES: published_files(settings, folder / MANIFEST_FILE, folder / FILE_LIST),
                     "file_list": dg.MetadataValue.path(folder / FILE_LIST),
                     "manifest_hash": summary.manifest_hash,
                     "class_by_split": markdown_table(

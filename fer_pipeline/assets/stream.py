@@ -20,7 +20,7 @@ from fer_pipeline.core.files import publish_bytes, publish_json, text_digest
 from fer_pipeline.core.manifest import MANIFEST_FILE, manifest_hash, read_manifest
 from fer_pipeline.core.model_file import ModelCard, load_model, read_card
 from fer_pipeline.core.shards import CropSet
-from fer_pipeline.metadata import counts_table, markdown_table, picture
+from fer_pipeline.metadata import FILES, counts_table, markdown_table, picture, published_files
 from fer_pipeline.reports import metrics_file, report_file
 from fer_pipeline.settings import Settings
 from fer_pipeline.versions import code_version
@@ -143,6 +143,8 @@ def _train(
             "mlflow_run_id": logged.run_id,
             "model_uri": logged.model_uri,
             "model_id": logged.model_id,
+            "git_commit": tracking.git_commit(),
+            **({FILES: published_files(settings, logged.file)} if logged.file else {}),
             "manifest_hash": digest,
             "dev_accuracy": best.dev_accuracy,
             "dev_macro_f1": best.dev_macro_f1,
@@ -193,7 +195,7 @@ def _evaluate(
         history=trained["history"],
         minutes=trained["minutes"],
         mlflow_run_id=trained["mlflow_run_id"],
-        git_commit=tracking.git_commit(),
+        git_commit=trained["git_commit"],
     )
     folder = settings.report_folder(stream)
     page = report_file(settings, stream)
@@ -221,6 +223,7 @@ def _evaluate(
         data_version=dg.DataVersion(text_digest(trained["model_id"], json.dumps(scored.to_dict()))),
         metadata={
             "path": dg.MetadataValue.path(page),
+            FILES: published_files(settings, page, metrics_file(settings, stream)),
             "report": dg.MetadataValue.url(
                 f"{trained['mlflow_run']}/artifacts/evaluation/{page.name}"
             ),

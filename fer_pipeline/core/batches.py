@@ -241,7 +241,7 @@ def _dataset_class() -> Any:
 
     class CropBatches(keras.utils.PyDataset):  # type: ignore[misc]
         def __init__(self, source: _Source) -> None:
-            super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
+            super().__init__()
             self._source = source
 
         def __len__(self) -> int:

@@ -32,7 +32,7 @@ _REFUSALS = (
     EOFError,
     OverflowError,
     MemoryError,
-    NotImplementedError,
+    RuntimeError,
     struct.error,
     zlib.error,
 )

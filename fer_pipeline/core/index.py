@@ -105,14 +105,25 @@ def index_hash(folder: Path) -> str:
     return text_digest(file_digest(folder / INDEX_FILE), file_digest(folder / REJECTED_FILE))
 
 
-def source_fingerprint(dataset: DataSet) -> str:
-    """16 hex digits that change when a list file is replaced, edited, added or taken away."""
-    parts = [dataset.name, str(dataset.root)]
+def lists_stamp(dataset: DataSet) -> str:
+    """16 hex digits that stay while no list file is touched; quick, whatever their size."""
+    parts = []
     for name, paths in dataset.lists().items():
         for path in paths:
             state = path.stat()
             parts.append(f"{name}:{path.name}:{state.st_size}:{state.st_mtime_ns}")
     return text_digest(*parts)
+
+
+def lists_digest(dataset: DataSet) -> str:
+    """16 hex digits over the names and bytes of the list files."""
+    return text_digest(
+        *(
+            f"{name}:{path.name}:{file_digest(path)}"
+            for name, paths in dataset.lists().items()
+            for path in paths
+        )
+    )
 
 
 def count_kept_and_rejected(folder: Path) -> dict[str, tuple[int, int, bool]]:

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from fer_pipeline.core.datasets.base import VOTES_TYPE, DataSet, Role
+from fer_pipeline.core.datasets.base import VOTES_TYPE, DataSet, Photo, Role
+from fer_pipeline.core.detect import Box
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import published, text_digest
 from fer_pipeline.core.index import BAD_BOX, CONFLICTING_LABEL, row_batches
@@ -151,6 +152,17 @@ def manifest_hash(manifest: pa.Table) -> str:
     return digest.hexdigest()
 
 
+def listed_boxes(rows: pa.Table) -> list[Box | None]:
+    """The listed box of each row, None where the list gives none."""
+    sides = np.stack([rows[name].to_numpy().astype(float) for name in BOX_COLUMNS], axis=1)
+    return [None if np.isnan(box).any() else tuple(box.tolist()) for box in sides]
+
+
+def photos_of(rows: pa.Table) -> list[Photo]:
+    """The address of each row's photo."""
+    return list(zip(rows["list"].to_pylist(), rows["image_path"].to_pylist(), strict=True))
+
+
 def missing_classes(
     manifest: pa.Table, streams: Mapping[str, Sequence[str]], label_source: str
 ) -> list[tuple[str, str, str]]:
@@ -222,7 +234,7 @@ def _photos(
     dataset: DataSet, table: pa.Table, on_hashed: Callable[[int, int], None] | None
 ) -> _Photos:
     """Content hashes of photos that can be copies (equal size), and the group of each face."""
-    addresses = list(zip(table["list"].to_pylist(), table["image_path"].to_pylist(), strict=True))
+    addresses = photos_of(table)
     keys = np.array([dataset.photo_key(address) for address in addresses], dtype=object)
     unique, first, photo = np.unique(keys, return_index=True, return_inverse=True)
     stored = [addresses[place] for place in first]

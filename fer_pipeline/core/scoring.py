@@ -12,11 +12,10 @@ import pyarrow as pa
 
 from fer_pipeline.core.crop import CropSettings, prepare_face
 from fer_pipeline.core.datasets.base import DataSet, Role
-from fer_pipeline.core.detect import Box
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.index import BAD_BOX, build_index, row_batches
 from fer_pipeline.core.labels import CODES
-from fer_pipeline.core.manifest import BOX_COLUMNS
+from fer_pipeline.core.manifest import listed_boxes, photos_of
 from fer_pipeline.core.metrics import Evaluation, evaluate_predictions
 from fer_pipeline.core.model_file import ModelCard
 from fer_pipeline.core.train import predict_crops
@@ -58,6 +57,8 @@ def score_dataset(
     when the list isn't there or nothing in it can be scored.
     """
     lists = _lists(dataset, split)
+    source = label_source or card.label_source
+    voted = 0
     crop = crop_settings_for(card.crop, dataset)
     class_of = np.full(max(CODES.values()) + 1, -1)
     for place, name in enumerate(card.classes):
@@ -71,12 +72,14 @@ def score_dataset(
             left_out[reason] = left_out.get(reason, 0) + count
         for batch in row_batches(Path(folder)):
             table = pa.Table.from_batches([batch])
-            label = chosen_expression(table, label_source or card.label_source)
+            label = chosen_expression(table, source)
+            voted += table.num_rows - table["votes"].null_count
             bad_box = np.array([issue == BAD_BOX for issue in table["issue"].to_pylist()], bool)
             truth_of_row = np.where(label >= 0, class_of[label], -1)
             wanted = truth_of_row >= 0
             for reason, count in (
-                ("other_class", int((~wanted).sum())),
+                ("no_majority_vote", int((label < 0).sum())),
+                ("other_class", int((~wanted & (label >= 0)).sum())),
                 (BAD_BOX, int((wanted & bad_box).sum())),
             ):
                 left_out[reason] = left_out.get(reason, 0) + count
@@ -93,6 +96,10 @@ def score_dataset(
                 groups.append(photo_keys)
                 if on_faces:
                     on_faces(sum(statuses.values()))
+    if source == "votes" and not voted:
+        raise InputError(
+            f"{dataset.root} has no votes in {', '.join(lists)}: give --label-source listed"
+        )
     if not sum(len(part) for part in truth):
         raise InputError(
             f"{dataset.root} has no readable face of {', '.join(card.classes)} "
@@ -126,9 +133,7 @@ def _score(
 ) -> tuple[
     npt.NDArray[np.intp], npt.NDArray[np.float64], npt.NDArray[np.object_], Mapping[str, int]
 ]:
-    photos = list(zip(rows["list"].to_pylist(), rows["image_path"].to_pylist(), strict=True))
-    sides = np.stack([rows[name].to_numpy().astype(float) for name in BOX_COLUMNS], axis=1)
-    boxes: list[Box | None] = [None if np.isnan(box).any() else tuple(box) for box in sides]
+    photos, boxes = photos_of(rows), listed_boxes(rows)
     faces = [
         prepare_face(data, box, crop)
         for data, box in zip(dataset.read_photos(photos), boxes, strict=True)

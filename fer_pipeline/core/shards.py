@@ -10,19 +10,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fer_pipeline.core.crop import CropSettings, PreparedFace, Status, prepare_face
 from fer_pipeline.core.datasets.base import DataSet
-from fer_pipeline.core.detect import Box
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import file_digest, publish_json, published, text_digest
-from fer_pipeline.core.manifest import BOX_COLUMNS, manifest_hash
+from fer_pipeline.core.manifest import BOX_COLUMNS, listed_boxes, manifest_hash, photos_of
 
 CROPS_LIST = "crops.json"
 _ROW_GROUP = 256
+_TRIED_AGAIN = (Status.MISSING.value, Status.UNREADABLE.value)
 _SLICE_COLUMNS = ["face_id", "image_path", "list", *BOX_COLUMNS, "content_hash"]
 
 
@@ -100,6 +101,7 @@ def crops_schema(settings: CropSettings) -> pa.Schema:
     return pa.schema(
         [
             ("face_id", pa.string()),
+            ("stored_bytes", pa.int64()),
             ("status", pa.string()),
             ("reason", pa.string()),
             ("crop", pa.binary(height * width * channels)),
@@ -128,20 +130,22 @@ def write_shard(
     """
     rows = manifest.slice(part.start, part.stop - part.start)
     path = folder / part.file_name
-    slice_hash = _slice_hash(dataset, rows, settings)
+    photos = photos_of(rows)
+    stored = dataset.stored_sizes(photos)
+    slice_hash = _slice_hash(dataset, rows, stored, settings)
     known = _shard_there(path, slice_hash)
     if known is not None:
         return known
     columns: dict[str, list[object]] = {name: [] for name in crops_schema(settings).names}
-    photos = zip(rows["list"].to_pylist(), rows["image_path"].to_pylist(), strict=True)
-    boxes = _boxes(rows)
+    boxes = listed_boxes(rows)
     for done, (data, box) in enumerate(
-        zip(dataset.read_photos(list(photos)), boxes, strict=True), start=1
+        zip(dataset.read_photos(photos), boxes, strict=True), start=1
     ):
         _append(columns, prepare_face(data, box, settings))
         if on_faces:
             on_faces(done, len(boxes))
     columns["face_id"] = rows["face_id"].to_pylist()
+    columns["stored_bytes"] = stored.tolist()
     schema = crops_schema(settings).with_metadata(
         {**crops_schema(settings).metadata, b"slice_hash": slice_hash.encode()}
     )
@@ -198,8 +202,24 @@ def read_crop_set(folder: Path, *, verify: bool = False) -> CropSet:
     return CropSet(stored["manifest_hash"], CropSettings(**stored["settings"]), shards, folder)
 
 
-def _slice_hash(dataset: DataSet, rows: pa.Table, settings: CropSettings) -> str:
-    return text_digest(dataset.root, settings.hash, manifest_hash(rows.select(_SLICE_COLUMNS)))
+def faces_to_try_again(dataset: DataSet, manifest: pa.Table, crop_set: CropSet) -> int:
+    """How many photos that were missing or unreadable have come or changed since."""
+    changed = start = 0
+    for path, shard in zip(crop_set.paths, crop_set.shards, strict=True):
+        table = pq.read_table(path, columns=["stored_bytes", "status"])
+        failed = pc.is_in(table["status"], value_set=pa.array(_TRIED_AGAIN))
+        rows = manifest.slice(start, shard.rows).filter(failed)
+        before = table["stored_bytes"].filter(failed).to_numpy()
+        changed += int((dataset.stored_sizes(photos_of(rows)) != before).sum())
+        start += shard.rows
+    return changed
+
+
+def _slice_hash(
+    dataset: DataSet, rows: pa.Table, stored: npt.NDArray[np.int64], settings: CropSettings
+) -> str:
+    faces = rows.select(_SLICE_COLUMNS).append_column("stored_bytes", pa.array(stored))
+    return text_digest(dataset.root, settings.hash, manifest_hash(faces))
 
 
 def _shard_there(path: Path, slice_hash: str) -> ShardResult | None:
@@ -232,9 +252,3 @@ def _append(columns: dict[str, list[object]], face: PreparedFace) -> None:
         columns[name].append(value)
     columns["score"].append(face.score)
     columns["iou"].append(face.iou)
-
-
-def _boxes(rows: pa.Table) -> list[Box | None]:
-    sides = [rows[name].to_numpy().astype(float) for name in BOX_COLUMNS]
-    table = np.stack(sides, axis=1)
-    return [None if np.isnan(box).any() else tuple(box.tolist()) for box in table]

@@ -8,8 +8,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from fer_pipeline.assets.index import FINGERPRINT, index_assets
-from fer_pipeline.core.index import INDEX_FILE, REJECTED_FILE, source_fingerprint
+from fer_pipeline.assets.index import LISTS_DIGEST, index_assets
+from fer_pipeline.core.index import INDEX_FILE, REJECTED_FILE, lists_digest
 from fer_pipeline.core.labels import NAMES
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
@@ -59,7 +59,7 @@ def test_rows_told_are_the_rows_published(settings: Settings, index: dict[str, A
 def test_state_of_the_lists_is_kept_with_the_index(
     settings: Settings, index: dict[str, Any]
 ) -> None:
-    assert index[FINGERPRINT] == source_fingerprint(settings.open_dataset())
+    assert index[LISTS_DIGEST] == lists_digest(settings.open_dataset())
 
 
 def test_reasons_of_rejection_are_shown_as_a_table(index: dict[str, Any]) -> None:

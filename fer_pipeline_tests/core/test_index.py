@@ -12,8 +12,9 @@ from fer_pipeline.core.index import (
     build_index,
     count_kept_and_rejected,
     index_hash,
+    lists_digest,
+    lists_stamp,
     rejected_rows,
-    source_fingerprint,
 )
 from fer_pipeline_tests.core.small_release import LISTS, NULLS, indexed, line, write_list
 
@@ -138,17 +139,26 @@ def test_progress_tells_the_rows_read_so_far(root, tmp_path):
     assert told == [2, 4, 6]
 
 
-def test_fingerprint_changes_when_a_list_is_edited_added_or_taken_away(root):
+def test_stamp_and_digest_change_when_a_list_is_edited_added_or_taken_away(root):
+    for told in (lists_stamp, lists_digest):
+        write_list(root, "manual_train", [line()])
+        seen = [told(open_dataset("affectnet", root))]
+        assert told(open_dataset("affectnet", root)) == seen[0]
+        write_list(root, "manual_train", [line(), line()])
+        seen.append(told(open_dataset("affectnet", root)))
+        write_list(root, "auto", [line()])
+        seen.append(told(open_dataset("affectnet", root)))
+        assert len(set(seen)) == 3
+        (root / LISTS["auto"]).unlink()
+
+
+def test_a_touched_list_has_another_stamp_and_the_same_digest(root):
     write_list(root, "manual_train", [line()])
-    seen = [source_fingerprint(open_dataset("affectnet", root))]
-    assert source_fingerprint(open_dataset("affectnet", root)) == seen[0]
-    write_list(root, "manual_train", [line(), line()])
-    seen.append(source_fingerprint(open_dataset("affectnet", root)))
-    write_list(root, "auto", [line()])
-    seen.append(source_fingerprint(open_dataset("affectnet", root)))
-    assert len(set(seen)) == 3
-    os.utime(root / LISTS["auto"], ns=(1, 1))
-    assert source_fingerprint(open_dataset("affectnet", root)) not in seen
+    dataset = open_dataset("affectnet", root)
+    before = lists_stamp(dataset), lists_digest(dataset)
+    os.utime(root / LISTS["manual_train"], ns=(1, 1))
+    assert lists_stamp(dataset) != before[0]
+    assert lists_digest(dataset) == before[1]
 
 
 def test_drawn_release_is_indexed_with_every_trap_counted(drawn_release, tmp_path):

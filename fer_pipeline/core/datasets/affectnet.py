@@ -26,7 +26,7 @@ from fer_pipeline.core.datasets.base import (
 )
 from fer_pipeline.core.datasets.csv_rows import TextRows, count_lines, first_fields, read_text_rows
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.labels import NAMES
+from fer_pipeline.core.labels import CODES, NAMES, expression_name
 
 _COLUMNS = (
     "subDirectory_filePath",
@@ -40,6 +40,7 @@ _COLUMNS = (
     "arousal",
 )
 _BOX = _COLUMNS[1:5]
+_NUMBERS = (*_BOX, "valence", "arousal")
 _NOT_DEFINED = -2.0
 
 
@@ -116,6 +117,10 @@ class AffectNet:
             (_size(self._photo_path(photo)) for photo in photos), np.int64, len(photos)
         )
 
+    def stored_sizes(self, photos: Sequence[Photo]) -> npt.NDArray[np.int64]:
+        """Each photo is a file of its own: the same as `photo_sizes`."""
+        return self.photo_sizes(photos)
+
     def read_photos(self, photos: Sequence[Photo]) -> Iterator[bytes | None]:
         """The bytes of each photo file in turn, None where there is none."""
         for photo in photos:
@@ -136,12 +141,8 @@ class AffectNet:
         paths = pc.replace_substring(
             pc.utf8_trim_whitespace(table["subDirectory_filePath"]), "\\", "/"
         )
-        cells = {
-            column: columns.numbers(table[column]) for column in _COLUMNS if column in _NUMBERS
-        }
-        code = cells["expression"][0]
-        with np.errstate(invalid="ignore"):
-            known = (code >= 0) & (code < len(NAMES)) & (code == np.rint(code))
+        cells = {column: columns.numbers(table[column]) for column in _NUMBERS}
+        code = _codes(table["expression"])
         refused = np.any([refused for _, refused in cells.values()], axis=0)
         far = np.any([np.isfinite(cells[c][0]) & ~columns.whole(cells[c][0]) for c in _BOX], axis=0)
         no_path = columns.missing(paths)
@@ -153,7 +154,7 @@ class AffectNet:
                 columns.unsafe_path(paths),
                 refused | far,
                 columns.missing(table["expression"]),
-                ~known,
+                code < 0,
             ],
             ["empty_row", "no_path", "unsafe_path", "not_a_number", "no_label", UNKNOWN_LABEL],
             default="",
@@ -181,6 +182,7 @@ class AffectNet:
             numbers[kept],
             paths.take(kept).combine_chunks(),
             table["facial_landmarks"].take(kept).combine_chunks(),
+            code[kept],
             {column: cell[kept] for column, (cell, _) in cells.items()},
         )
         return RowBatch(kept_table, rejected)
@@ -192,6 +194,7 @@ class AffectNet:
         rows: npt.NDArray[np.int32],
         paths: pa.Array,
         landmarks: pa.Array,
+        code: npt.NDArray[np.int8],
         cells: Mapping[str, npt.NDArray[np.float64]],
     ) -> pa.Table:
         count = len(rows)
@@ -205,7 +208,7 @@ class AffectNet:
             "list": pa.array([name] * count, pa.string()),
             "row": pa.array(rows),
             "annotation": pa.array([annotation] * count, pa.string()),
-            "expression": pa.array(cells["expression"].astype(np.int8)),
+            "expression": pa.array(code),
             "valence": _affect(cells["valence"]),
             "arousal": _affect(cells["arousal"]),
             **dict(zip(_BOX, box, strict=True)),
@@ -216,7 +219,16 @@ class AffectNet:
         return pa.Table.from_pydict(arrays, schema=INDEX_SCHEMA)
 
 
-_NUMBERS = frozenset((*_BOX, "expression", "valence", "arousal"))
+def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int8]:
+    """The AffectNet code of each label, a number or a known name; -1 where it is neither."""
+    number, refused = columns.numbers(column)
+    with np.errstate(invalid="ignore"):
+        known = (number >= 0) & (number < len(NAMES)) & (number == np.rint(number))
+    code = np.where(known, number, -1).astype(np.int8)
+    for place in np.flatnonzero(refused):
+        name = expression_name(column[int(place)].as_py())
+        code[place] = -1 if name is None else CODES[name]
+    return code
 
 
 def _affect(values: npt.NDArray[np.float64]) -> pa.Array:

@@ -110,6 +110,14 @@ class DataSet(Protocol):
         """Bytes of each photo as stored, -1 where it is missing; shape (n,)."""
         ...
 
+    def stored_sizes(self, photos: Sequence[Photo]) -> npt.NDArray[np.int64]:
+        """Bytes of the file in which each photo is stored, -1 where there is none; shape (n,).
+
+        Cheap, unlike `photo_sizes` where many photos share a file: it tells that photos came,
+        went or were replaced.
+        """
+        ...
+
     def read_photos(self, photos: Sequence[Photo]) -> Iterator[bytes | None]:
         """The stored bytes of each photo in turn, None where it is missing."""
         ...

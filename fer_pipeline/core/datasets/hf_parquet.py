@@ -99,6 +99,11 @@ class HfParquet:
         places = (_place(photo) for photo in photos)
         return np.fromiter((lengths[name][row] for name, row in places), np.int64, len(photos))
 
+    def stored_sizes(self, photos: Sequence[Photo]) -> npt.NDArray[np.int64]:
+        """Bytes of the Parquet file that holds each picture; shape (n,)."""
+        sizes = {name: reader.path.stat().st_size for name, reader in self._readers.items()}
+        return np.fromiter((sizes[_place(photo)[0]] for photo in photos), np.int64, len(photos))
+
     def read_photos(self, photos: Sequence[Photo]) -> Iterator[bytes | None]:
         """The encoded bytes of each picture in turn; one row group is held at a time."""
         for photo in photos:

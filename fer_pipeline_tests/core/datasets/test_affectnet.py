@@ -142,7 +142,6 @@ def test_too_few_and_too_many_fields_are_rejected_with_their_row(root, tmp_path)
         line(box=("12px", 1, 2, 3)),
         line(box=(1, 2, "inf", 3)),
         line(box=(1, 2, 10**9, 3)),
-        line(expression="happy"),
         line(valence="0,5").replace("0,5", '"0,5"'),
         line(arousal="1e999"),
     ],
@@ -171,8 +170,8 @@ def test_backslash_within_a_path_is_a_folder_and_blanks_around_it_are_none(root,
     assert kept[0]["face_id"] == kept[1]["face_id"]
 
 
-@pytest.mark.parametrize("code", ["11", "-1", "1.5", "99"])
-def test_unknown_code_is_rejected_with_its_value(root, tmp_path, code):
+@pytest.mark.parametrize("code", ["11", "-1", "1.5", "99", "grumpy"])
+def test_unknown_label_is_rejected_with_its_value(root, tmp_path, code):
     _, rejected = _one_list(root, tmp_path, [line(), line(expression=code)])
     assert _reasons(rejected) == [(2, UNKNOWN_LABEL, code)]
 
@@ -181,6 +180,13 @@ def test_unknown_code_is_rejected_with_its_value(root, tmp_path, code):
 def test_each_of_the_eleven_codes_is_kept(root, tmp_path, code):
     kept, rejected = _one_list(root, tmp_path, [line(expression=code)])
     assert [row["expression"] for row in kept] == [code]
+    assert rejected == []
+
+
+@pytest.mark.parametrize(("word", "code"), [("happy", 1), ("Anger", 6), ("No-Face", 10)])
+def test_label_written_as_a_known_name_is_its_code(root, tmp_path, word, code):
+    kept, rejected = _one_list(root, tmp_path, [line(expression=0), line(expression=word)])
+    assert [row["expression"] for row in kept] == [0, code]
     assert rejected == []
 
 
