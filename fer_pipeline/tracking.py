@@ -157,7 +157,7 @@ def training_run(
         run_name=name,
         tags={
             ASSET_TAG: asset,
-            HOME_TAG: _home_id(settings),
+            HOME_TAG: home_id(settings),
             "fer.git_commit": git_commit(),
             **tags,
         },
@@ -179,7 +179,7 @@ def close_stale_runs(
     if experiment is None:
         return 0
     # Other homes may train on the same server.
-    wanted = f"attributes.status = 'RUNNING' and tags.`{HOME_TAG}` = '{_home_id(settings)}'"
+    wanted = f"attributes.status = 'RUNNING' and tags.`{HOME_TAG}` = '{home_id(settings)}'"
     if asset is not None:
         wanted += f" and tags.`{ASSET_TAG}` = '{asset}'"
     stale = [
@@ -286,7 +286,7 @@ def git_commit() -> str:
         return f"fer_pipeline {version('fer_pipeline')}"
 
 
-def _home_id(settings: Settings) -> str:
+def home_id(settings: Settings) -> str:
     """The same for every run of one home on one machine, and for no other."""
     return text_digest(platform.node(), settings.home)
 

@@ -133,7 +133,10 @@ def test_killed_commands_are_closed_and_runs_of_the_ui_are_left_alone(settings: 
     experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
 
     def trained_in(dagster_run: str) -> str:
-        tags = {tracking.DAGSTER_RUN_TAG: dagster_run}
+        tags = {
+            tracking.DAGSTER_RUN_TAG: dagster_run,
+            tracking.HOME_TAG: tracking.home_id(settings),
+        }
         return str(client.create_run(experiment.experiment_id, tags=tags).info.run_id)
 
     leftover = _leftover(settings)

@@ -235,11 +235,12 @@ def _status(settings: Settings, run_id: str) -> str:
     return str(tracking.connect(settings).get_run(run_id).info.status)
 
 
-def _left_running(settings: Settings, asset: str) -> str:
+def _left_running(settings: Settings, asset: str, home: str | None = None) -> str:
     """A run that is RUNNING without a process, as SIGKILL leaves it."""
     client = tracking.connect(settings)
     experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
-    run = client.create_run(experiment.experiment_id, tags={tracking.ASSET_TAG: asset})
+    tags = {tracking.ASSET_TAG: asset, tracking.HOME_TAG: home or tracking.home_id(settings)}
+    run = client.create_run(experiment.experiment_id, tags=tags)
     return str(run.info.run_id)
 
 
@@ -277,6 +278,14 @@ def test_training_closes_the_run_its_killed_predecessor_left(store: Settings) ->
     assert _status(store, run.run_id) == "FINISHED"
     assert tracking.close_stale_runs(store) == 1
     assert _status(store, other) == "KILLED"
+
+
+def test_runs_of_another_home_on_the_same_server_are_left_alone(store: Settings) -> None:
+    with tracking.training_run(store, "a/trained_model", {}, "name"):
+        pass
+    other = _left_running(store, "a/trained_model", home="of another machine")
+    assert tracking.close_stale_runs(store) == 0
+    assert _status(store, other) == "RUNNING"
 
 
 def test_evaluation_is_added_without_reopening_the_run(store: Settings, tmp_path: Path) -> None:
