@@ -3,7 +3,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from fer_pipeline.core import baselines
-from fer_pipeline.core.baselines import grey_pixels, linear_baseline, majority_baseline
+from fer_pipeline.core.baselines import grey_pixels, linear_baseline
 from fer_pipeline.core.errors import InputError
 
 
@@ -14,11 +14,6 @@ def striped(labels, side: int = 32, channels: int = 1, seed: int = 0) -> np.ndar
     for image, label in zip(images, labels, strict=True):
         image[label * 6 : label * 6 + 6] += 100
     return images.astype(np.uint8)
-
-
-def test_majority_baseline_predicts_the_largest_training_class():
-    probabilities = majority_baseline(np.array([2, 2, 0]), 4, 3)
-    assert_allclose(probabilities, np.tile([1 / 3, 0, 2 / 3], (4, 1)))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -80,17 +75,10 @@ def test_grey_pixels_weigh_colours_as_luma_and_keep_small_images():
     assert_allclose(pixels, 0.299 * 200 + 0.587 * 100 + 0.114 * 50, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "baseline",
-    [
-        lambda labels: linear_baseline(striped(labels), labels, striped([0]), 2, 0),
-        lambda labels: majority_baseline(labels, 1, 2),
-    ],
-    ids=["linear", "majority"],
-)
-def test_training_split_without_faces_is_wrong_input(baseline):
+def test_training_split_without_faces_is_wrong_input():
+    nothing = np.zeros(0, np.int64)
     with pytest.raises(InputError, match="training split holds no usable face"):
-        baseline(np.zeros(0, np.int64))
+        linear_baseline(striped(nothing), nothing, striped([0]), 2, 0)
 
 
 def test_sizes_that_differ_between_training_and_test_are_refused():
@@ -100,4 +88,4 @@ def test_sizes_that_differ_between_training_and_test_are_refused():
 
 def test_label_beyond_the_classes_is_refused():
     with pytest.raises(ValueError, match="outside"):
-        majority_baseline(np.array([0, 6]), 1, 5)
+        linear_baseline(striped([0, 6]), np.array([0, 6]), striped([0]), 5, 0)
