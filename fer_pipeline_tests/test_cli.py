@@ -98,7 +98,7 @@ def test_wrong_option_of_run_is_one_sentence(
 def test_wrong_path_ends_the_installed_command_with_code_2(tmp_path: Path) -> None:
     ended = fer_pipeline(
         *("run", "--dataset", "affectnet", "--root", tmp_path / "nowhere"),
-        *("--home", tmp_path / "home", "--json"),
+        *("--home", tmp_path / "home"),
     )
     assert _is_one_sentence(ended, "nowhere is not a folder", "--root")
 

@@ -87,9 +87,9 @@ def test_shards_of_another_slicing_are_removed(settings: Settings) -> None:
     assert [path.name for path in settings.crops_folder.glob("shard-*")] == ["shard-00000.parquet"]
 
 
-def test_report_lists_the_faces_that_have_no_crop(early: Settings) -> None:
-    metadata = _report(early)
-    crop_set = read_crop_set(early.crops_folder)
+def test_report_lists_the_faces_that_have_no_crop(settings: Settings) -> None:
+    metadata = _report(settings)
+    crop_set = read_crop_set(settings.crops_folder)
     failed = pd.read_csv(metadata["path"])
     assert len(failed) == metadata["failed_faces"]
     assert len(failed) == sum(crop_set.statuses.values()) - crop_set.statuses["ok"] > 0
@@ -99,8 +99,8 @@ def test_report_lists_the_faces_that_have_no_crop(early: Settings) -> None:
     assert failed["image_path"][0] in metadata["first_failed"]
 
 
-def test_report_shows_a_sheet_of_crops(early: Settings) -> None:
-    metadata = _report(early)
+def test_report_shows_a_sheet_of_crops(settings: Settings) -> None:
+    metadata = _report(settings)
     assert ";base64," in metadata["contact_sheet"]
     assert len(metadata["contact_sheet"]) < 300_000
 
