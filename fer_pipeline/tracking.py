@@ -41,8 +41,6 @@ class LoggedModel:
     run_url: str
     model_uri: str
     model_id: str
-    registered_name: str
-    version: str
     file: Path | None
 
 
@@ -126,15 +124,12 @@ class TrainingRun:
                 registered_model_name=name,
                 metadata={"classes": list(card.classes), "stream": card.stream},
             )
-        number = str(info.registered_model_version)
-        uri = f"models:/{name}/{number}"
+        uri = f"models:/{name}/{info.registered_model_version}"
         return LoggedModel(
             run_id=self.run_id,
             run_url=run_url(self._settings, self._run.info.experiment_id, self.run_id),
             model_uri=uri,
             model_id=str(info.model_id),
-            registered_name=name,
-            version=number,
             file=None if self._settings.mlflow_tracking_uri else model_file(self._settings, uri),
         )
 

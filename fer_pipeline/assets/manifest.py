@@ -71,9 +71,7 @@ def manifest_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                     FILES: published_files(settings, folder / MANIFEST_FILE, folder / FILE_LIST),
                     "file_list": dg.MetadataValue.path(folder / FILE_LIST),
                     "manifest_hash": summary.manifest_hash,
-                    "class_by_split": markdown_table(
-                        _class_by_split(settings, settings.label_source)
-                    ),
+                    "class_by_split": markdown_table(_class_by_split(settings)),
                     "rows_by_split": counts_table(summary.rows_by_split, ("split", "faces")),
                     "left_out": counts_table(summary.left_out, ("reason", "index rows")),
                     "excluded": counts_table(summary.excluded, ("reason", "faces")),
@@ -86,11 +84,11 @@ def manifest_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     return [class_manifest]
 
 
-def _class_by_split(settings: Settings, label_source: str) -> "pd.DataFrame":
+def _class_by_split(settings: Settings) -> "pd.DataFrame":
     import pandas as pd
 
     manifest = read_manifest(settings.manifest_folder)
-    names = [NAMES[code] for code in chosen_expression(manifest, label_source)]
+    names = [NAMES[code] for code in chosen_expression(manifest, settings.label_source)]
     table = pd.crosstab(
         pd.Series(names, name="class"), pd.Series(manifest["split"].to_pylist(), name="split")
     )

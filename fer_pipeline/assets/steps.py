@@ -29,15 +29,14 @@ def step() -> Iterator[None]:
 class EverySoOften:
     """True when called five seconds or more after it was last true: keeps progress readable."""
 
-    def __init__(self, seconds: float = 5.0) -> None:
+    def __init__(self) -> None:
         """Start the clock."""
-        self._seconds = seconds
         self._last = time.monotonic()
 
     def __call__(self) -> bool:
         """Whether it is time to tell again."""
         now = time.monotonic()
-        if now - self._last < self._seconds:
+        if now - self._last < _TELL_SECONDS:
             return False
         self._last = now
         return True
@@ -61,3 +60,4 @@ def _end_with_parent() -> None:
 
 
 _WATCH = "end-with-parent"
+_TELL_SECONDS = 5.0

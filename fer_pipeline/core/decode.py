@@ -55,6 +55,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
 
     if not data:
         raise UnreadableError("empty file")
+    bound = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = None  # the bound below is ours, and raises instead of warning
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -81,6 +82,8 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
             raise UnreadableError(error.err) from error
         except Image.DecompressionBombError as error:
             raise UnreadableError(str(error)) from error
+        finally:
+            Image.MAX_IMAGE_PIXELS = bound
 
 
 def _is_whole(data: bytes) -> bool:

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_pipeline.core.datasets.base import Role
+from fer_pipeline.core.index import CONFLICTING_LABEL
 
 COPY_OF_TEST = "copy_of_test_photo"
 COPY_OF_DEV = "copy_of_dev_photo"
-CONFLICTING_LABEL = "conflicting_label"
 
 CONFLICT_WEIGHT = 0.5
 """Weight in training of a face listed with two labels: at most one of them is right."""
