@@ -10,6 +10,7 @@ from fer_pipeline.assets.index import index_assets
 from fer_pipeline.assets.manifest import manifest_assets
 from fer_pipeline.assets.stream import stream_assets
 from fer_pipeline.checks import crop_checks, index_checks, manifest_checks, stream_checks
+from fer_pipeline.executors import executor_for
 from fer_pipeline.settings import Settings
 
 PIPELINE_JOB = "pipeline"
@@ -43,13 +44,6 @@ def build_definitions(
                 description="From the lists to the reports of every active stream.",
             )
         ],
-        executor=dg.multiprocess_executor.configured(
-            {
-                "max_concurrent": settings.workers,
-                # A forked process would inherit TensorFlow's and OpenCV's threads; a fresh
-                # interpreter for each step would import Dagster anew.
-                "start_method": {"forkserver": {"preload_modules": ["fer_pipeline.definitions"]}},
-            }
-        ),
+        executor=executor_for(settings),
         resources={"settings": settings, **(resource_overrides or {})},
     )

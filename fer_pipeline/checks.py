@@ -7,15 +7,17 @@ ends the run.
 from collections.abc import Iterable, Sequence
 
 import dagster as dg
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fer_pipeline.assets.steps import step
+from fer_pipeline.core.crop_set import read_crop_set
 from fer_pipeline.core.datasets.base import UNKNOWN_LABEL
 from fer_pipeline.core.index import count_kept_and_rejected, rejected_rows, row_batches
 from fer_pipeline.core.labels import CODES, NAMES
-from fer_pipeline.core.manifest import manifest_hash, missing_classes, read_manifest
-from fer_pipeline.core.shards import read_crop_set
+from fer_pipeline.core.manifest import missing_classes, published_manifest_hash, read_manifest
 from fer_pipeline.core.splits import groups_on_two_sides
+from fer_pipeline.core.storage import parquet_source
 from fer_pipeline.core.votes import chosen_expression
 from fer_pipeline.reports import read_metrics
 from fer_pipeline.settings import Settings
@@ -126,15 +128,22 @@ def crop_checks() -> Sequence[dg.AssetChecksDefinition]:
     )
     def one_status_for_each_face(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
         with step():
-            manifest = read_manifest(settings.manifest_folder)
             crop_set = read_crop_set(settings.crops_folder)
             problems = []
-            if crop_set.manifest_hash != manifest_hash(manifest):
+            if crop_set.manifest_hash != published_manifest_hash(settings.manifest_folder):
                 problems.append("the crops belong to another manifest")
-            faces: list[str] = []
-            for path in crop_set.paths:
-                faces += pq.read_table(path, columns=["face_id"])["face_id"].to_pylist()
-            if faces != manifest["face_id"].to_pylist():
+            listed = read_manifest(settings.manifest_folder, ["face_id"])["face_id"]
+            faces = pa.chunked_array(
+                [
+                    chunk
+                    for path in crop_set.paths
+                    for chunk in pq.read_table(parquet_source(path), columns=["face_id"])[
+                        "face_id"
+                    ].chunks
+                ],
+                pa.string(),
+            )
+            if not faces.equals(listed):
                 problems.append(f"{len(faces)} rows in the shards, not the manifest's faces")
             ok = crop_set.statuses["ok"]
             if not ok:

@@ -8,13 +8,15 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
+from fer_pipeline.core.disk import disk_problem
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.settings import Settings
+from fer_pipeline.core.storage import storage_problem
+from fer_pipeline.settings import DEFAULT_HOME, Settings
 from fer_pipeline.terminal import say
 
 app = typer.Typer(
@@ -27,7 +29,15 @@ app = typer.Typer(
 _console = Console(stderr=True)
 
 Home = Annotated[
-    Path | None, typer.Option(help="Folder for everything a run leaves (FER_HOME, ./fer-home).")
+    str | None,
+    typer.Option(
+        metavar="PLACE",
+        help="Folder or address for everything a run leaves (FER_HOME, ./fer-home).",
+    ),
+]
+Root = Annotated[
+    str | None,
+    typer.Option(metavar="PLACE", help="Folder or address (s3://...) that holds the data set."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on the last line of stdout.")]
 Preset = Annotated[str | None, typer.Option(help="smoke, cpu or gpu.")]
@@ -69,7 +79,7 @@ def demo(
 @app.command()
 def run(
     dataset: Annotated[str | None, typer.Option(help="Format of the data set.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder that holds the data set.")] = None,
+    root: Root = None,
     home: Home = None,
     stream: Streams = None,
     preset: Preset = None,
@@ -82,6 +92,9 @@ def run(
     ] = None,
     unknown_labels: Annotated[
         str | None, typer.Option(help="A label in no table: stop, or reject its row.")
+    ] = None,
+    executor: Annotated[
+        str | None, typer.Option(help="Run steps here (local) or on a Ray cluster (ray).")
     ] = None,
     force: Force = False,
     as_json: Json = False,
@@ -103,6 +116,7 @@ def run(
         label_source=label_source,
         detect=detect,
         unknown_labels=unknown_labels,
+        executor=executor,
     )
     run_and_report(settings, select=select or (), force=force, as_json=as_json, console=_console)
 
@@ -132,7 +146,9 @@ def show(
 def evaluate(
     model: Annotated[str, typer.Option(help="An MLflow address or a model file.")],
     dataset: Annotated[str, typer.Option(help="Format of the data set.")],
-    root: Annotated[Path, typer.Option(help="Folder that holds the data set.")],
+    root: Annotated[
+        str, typer.Option(metavar="PLACE", help="Folder or address that holds the data set.")
+    ],
     split: Annotated[
         str | None, typer.Option(help="The data set's own name of a list; default: its test list.")
     ] = None,
@@ -173,7 +189,19 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        say(_console, str(error), head="wrong input:", style="red")
-        if "--json" in sys.argv:
-            sys.stdout.write(json.dumps({"error": str(error)}) + "\n")
-        sys.exit(2)
+        _end_with(str(error))
+    except Exception as error:
+        problem = storage_problem(error)
+        if problem is not None:
+            _end_with(problem)
+        problem = disk_problem(error, os.environ.get("FER_HOME", DEFAULT_HOME))
+        if problem is None:
+            raise
+        _end_with(problem, head="failed:", code=1)
+
+
+def _end_with(problem: str, head: str = "wrong input:", code: int = 2) -> NoReturn:
+    say(_console, problem, head=head, style="red")
+    if "--json" in sys.argv:
+        sys.stdout.write(json.dumps({"error": problem}) + "\n")
+    sys.exit(code)

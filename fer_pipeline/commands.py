@@ -17,6 +17,7 @@ from rich.table import Table
 from fer_pipeline.build import build_definitions
 from fer_pipeline.core.datasets import open_dataset
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.storage import Location, as_location, is_file
 from fer_pipeline.instance import (
     HomeBusyError,
     close_killed_runs,
@@ -38,20 +39,21 @@ _DRAWN = (
 
 
 def draw_release(settings: Settings, photos: int, console: Console) -> Path:
-    """Draw the demo's data set under the home, unless it is there; give its folder.
+    """Draw the demo's data set under the home's state folder, unless it is there; give its folder.
 
     Raises InputError when the home holds the results of another data set.
     """
     from fer_pipeline.core.synthetic import write_release
 
-    home, seed = settings.home, settings.seed
-    if settings.root is not None and not settings.root.is_relative_to(home / _DEMO_DATA):
+    folder, seed = settings.state_folder / _DEMO_DATA, settings.seed
+    known = settings.root
+    if known is not None and not (isinstance(known, Path) and known.is_relative_to(folder)):
         raise InputError(
-            f"{home} holds results of {settings.root}, which the demo would replace: "
+            f"{settings.home} holds results of {settings.root}, which the demo would replace: "
             "give --home another folder"
         )
     say(console, _DRAWN, style="yellow")
-    root = home / _DEMO_DATA / f"{photos}-photos-seed-{seed}"
+    root = folder / f"{photos}-photos-seed-{seed}"
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("drawing faces", total=photos)
         release = write_release(
@@ -64,7 +66,7 @@ def draw_release(settings: Settings, photos: int, console: Console) -> Path:
     return root
 
 
-def demo_settings(home: Path | None, root: Path, seed: int) -> Settings:
+def demo_settings(home: str | Path | None, root: Path, seed: int) -> Settings:
     """The settings of the demo: the smoke preset on drawn faces, a bad label rejected."""
     return Settings.fresh(
         home=home,
@@ -76,7 +78,7 @@ def demo_settings(home: Path | None, root: Path, seed: int) -> Settings:
     )
 
 
-def run_settings(home: Path | None, **options: Any) -> Settings:
+def run_settings(home: str | Path | None, **options: Any) -> Settings:
     """The settings of a run: with a data set from the defaults on, without one as the last run."""
     given = {name: value for name, value in options.items() if value is not None}
     if given.get("dataset") is None:
@@ -186,7 +188,7 @@ def show_photo(
     from fer_pipeline.core.index import INDEX_FILE
     from fer_pipeline.core.photo_figures import boxed_photo
 
-    if not (settings.index_folder / INDEX_FILE).is_file():
+    if not is_file(settings.index_folder / INDEX_FILE):
         raise InputError(f"{settings.index_folder} holds no index: run `fer-pipeline run` first")
     row = find_row(settings.index_folder, wanted)
     if row is None:
@@ -196,16 +198,18 @@ def show_photo(
         )
     data = next(iter(settings.open_dataset().read_photos([(row.list, row.image_path)])))
     if data is None:
-        raise InputError(f"{row.image_path} ({row.list}, index row {row.row}) is missing on disk")
+        raise InputError(f"{row.image_path} ({row.list}, index row {row.row}) is missing")
     try:
-        image = decode(data, settings.max_pixels)
+        if isinstance(data, UnreadableError):
+            raise data
+        image = decode(data, settings.crop_settings.bounds)
     except UnreadableError as error:
         raise InputError(
             f"{row.image_path} ({row.list}, index row {row.row}) can't be read: {error}"
         ) from error
-    path = out or settings.home / "shown" / f"{row.face_id}.png"
+    path = out.absolute() if out else settings.home / "shown" / f"{row.face_id}.png"
     caption = f"row {row.row}: {row.expression} ({row.list})"
-    publish_bytes(path.absolute(), boxed_photo(image, row.box, caption))
+    publish_bytes(path, boxed_photo(image, row.box, caption))
     say(console, f"{caption}, {row.image_path}, face {row.face_id}")
     say(console, str(path))
     if as_json:
@@ -216,7 +220,7 @@ def evaluate_model(
     settings: Settings,
     model: str,
     dataset: str,
-    root: Path,
+    root: str | Path,
     *,
     split: str | None,
     label_source: str | None,
@@ -234,7 +238,7 @@ def evaluate_model(
         raise InputError(
             f"--label-source is one of {', '.join(LABEL_SOURCES)}, not {label_source!r}"
         )
-    opened = open_dataset(dataset, root)
+    opened = open_dataset(dataset, as_location(root))
     path = model_file(settings, model)
     # A model file can be scored without a home; what frameworks print is then dropped.
     log = log_file(settings) if settings.dagster_home.is_dir() else Path(os.devnull)
@@ -293,7 +297,7 @@ def _print_summary(found: Mapping[str, Any], console: Console) -> None:
         say(console, f"{stream} report: {figures['report']}")
 
 
-def _is_drawn(root: Path) -> bool:
+def _is_drawn(root: Location) -> bool:
     from fer_pipeline.core.synthetic import is_drawn
 
     return is_drawn(root)

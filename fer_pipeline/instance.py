@@ -1,20 +1,27 @@
 """The Dagster instance of a home folder: its configuration, its lock, and runs that were killed."""
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import yaml
-from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster._core.storage.runs import SqliteRunStorage
 
+from fer_pipeline.core.disk import is_full
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import publish_bytes, remove_leftovers
+from fer_pipeline.core.storage import Location, check_writable
 from fer_pipeline.settings import Settings
 
 COMMAND_LINE_TAG = "fer/command_line"
 """Tag of runs that a command of this package executes in its own process."""
+EXECUTOR_TAG = "fer/executor"
+"""Tag that says where the steps of such a run are."""
 
 _IN_PROGRESS = [
     DagsterRunStatus.NOT_STARTED,
@@ -37,6 +44,9 @@ def log_file(settings: Settings) -> Path:
     return settings.dagster_home / "command-line.log"
 
 
+_PROCESS_STARTED = "Started process for run"
+
+
 class HomeBusyError(Exception):
     """Another process works on this home."""
 
@@ -49,12 +59,14 @@ def prepare_home(settings: Settings) -> None:
     """
     folder = settings.dagster_home
     configuration = folder / "dagster.yaml"
-    with _writable(settings):
+    with _writable(settings.home):
+        check_writable(settings.home)
+    with _writable(settings.state_folder):
         folder.mkdir(parents=True, exist_ok=True)
         if not configuration.exists():
             publish_bytes(configuration, yaml.safe_dump(_CONFIGURATION).encode())
     os.environ["DAGSTER_HOME"] = str(folder)
-    os.environ["FER_HOME"] = str(settings.home)
+    os.environ.update(_home_variables(settings))
 
 
 @contextmanager
@@ -64,32 +76,36 @@ def locked_home(settings: Settings) -> Iterator[None]:
     The lock ends with the process that holds it, however that ends. Raises InputError when the
     home can't be written.
     """
-    with _writable(settings):
-        settings.home.mkdir(parents=True, exist_ok=True)
-        lock = (settings.home / "run.lock").open("a+")
+    with _writable(settings.state_folder):
+        settings.state_folder.mkdir(parents=True, exist_ok=True)
+        lock = (settings.state_folder / "run.lock").open("a+")
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             lock.seek(0)
             holder = lock.read().strip() or "unknown"
             raise HomeBusyError(
                 f"another run (process {holder}) works on {settings.home}: "
                 "wait for it, or give --home another folder"
             ) from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        # A disk without room must not keep a run from saying so later, in words of its own.
+        with contextlib.suppress(OSError):
+            lock.truncate(0)
+            os.write(lock.fileno(), str(os.getpid()).encode())
         yield
 
 
 @contextmanager
-def _writable(settings: Settings) -> Iterator[None]:
+def _writable(place: Location) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if is_full(error):
+            error.filename = error.filename or str(place / "any")
+            raise
         raise InputError(
-            f"{settings.home} can't be written ({error.strerror}): give --home another folder"
+            f"{place} can't be written ({error.strerror or error}): give --home another folder"
         ) from error
 
 
@@ -97,9 +113,19 @@ def close_killed_runs(instance: DagsterInstance, settings: Settings) -> int:
     """Close what killed commands left open, in Dagster and in MLflow; give the number of runs.
 
     To be called under the home's lock: a command's run that is still in progress then has no
-    process. Runs launched from the UI are their daemon's business and are left alone.
+    process. Of the runs launched from the UI those are closed whose process is gone; the others
+    are their daemon's business.
     """
-    dead = instance.get_runs(RunsFilter(statuses=_IN_PROGRESS, tags={COMMAND_LINE_TAG: "true"}))
+    dead = [
+        run
+        for run in instance.get_runs(RunsFilter(statuses=_IN_PROGRESS))
+        if run.tags.get(COMMAND_LINE_TAG) == "true" or _process_is_gone(instance, run)
+    ]
+    spread = [run.run_id for run in dead if run.tags.get(EXECUTOR_TAG) == "ray"]
+    if spread:
+        from fer_pipeline.cluster import end_jobs
+
+        end_jobs(spread)
     for run in dead:
         instance.report_run_failed(run, "The process of this run ended without a word.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
@@ -112,6 +138,30 @@ def close_killed_runs(instance: DagsterInstance, settings: Settings) -> int:
         for folder in ("index", "manifest", "crops", "reports"):
             remove_leftovers(settings.home / folder)
     return len(dead)
+
+
+def _process_is_gone(instance: DagsterInstance, run: DagsterRun) -> bool:
+    """Whether a run that was launched on this machine has begun, and its process ended since.
+
+    The daemon doesn't look after the processes it started before it was restarted.
+    """
+    if not isinstance(instance.run_storage, SqliteRunStorage):
+        return False  # other machines and containers may work on it, whose processes aren't seen
+    for entry in instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT):
+        event = entry.dagster_event
+        if event is None or not (event.message or "").startswith(_PROCESS_STARTED):
+            continue
+        number = event.engine_event_data.metadata.get("pid")
+        if number is None:
+            continue
+        try:
+            process = psutil.Process(int(str(number.value)))
+            # The number may have been given to another process since.
+            living = process.status() != psutil.STATUS_ZOMBIE
+            return not living or process.create_time() > entry.timestamp
+        except psutil.NoSuchProcess:
+            return True
+    return False
 
 
 def refuse_beside_ui_runs(instance: DagsterInstance, settings: Settings) -> None:
@@ -127,11 +177,18 @@ def refuse_beside_ui_runs(instance: DagsterInstance, settings: Settings) -> None
         )
 
 
+def _home_variables(settings: Settings) -> dict[str, str]:
+    found = {"FER_HOME": str(settings.home)}
+    if settings.state is not None:
+        found["FER_STATE"] = str(settings.state)
+    return found
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """The environment in which Dagster and MLflow serve this home."""
     return {
         **os.environ,
         "DAGSTER_HOME": str(settings.dagster_home),
-        "FER_HOME": str(settings.home),
+        **_home_variables(settings),
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }

@@ -1,13 +1,13 @@
 """What the Dagster UI shows of an asset: pictures, tables, schemas, as metadata values."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
 import pyarrow as pa
 
 from fer_pipeline.core.png import png_as_markdown, shrink_png
+from fer_pipeline.core.storage import Location, file_stamps, relative_name
 from fer_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,20 +18,15 @@ FILES = "files"
 """Metadata key: the files of an asset that others read, see `published_files`."""
 
 
-def published_files(settings: Settings, *paths: Path) -> dg.JsonMetadataValue:
-    """Name (under the home), size and time of each file, so that a later run sees a change."""
-    return dg.MetadataValue.json(
-        {str(path.relative_to(settings.home)): file_stamp(path) for path in paths}
-    )
+def published_files(settings: Settings, *paths: Location) -> dg.JsonMetadataValue:
+    """Name (under the home) and stamp of each file, so that a later run sees a change."""
+    names = [relative_name(path, settings.home) for path in paths]
+    return dg.MetadataValue.json(dict(zip(names, file_stamps(paths), strict=True)))
 
 
-def file_stamp(path: Path) -> str:
-    """Size and time of a file, empty when it isn't there."""
-    try:
-        state = path.stat()
-    except OSError:
-        return ""
-    return f"{state.st_size}:{state.st_mtime_ns}"
+def path_value(path: Location) -> dg.PathMetadataValue:
+    """A path or an address as the UI shows it."""
+    return dg.MetadataValue.path(str(path))
 
 
 def picture(png: bytes, alt: str) -> dg.MarkdownMetadataValue:

@@ -14,11 +14,11 @@ import dagster as dg
 from dagster import AssetCheckKey, AssetKey, DagsterInstance
 
 from fer_pipeline.assets.index import LISTS_DIGEST, LISTS_STAMP
+from fer_pipeline.core.crop_set import faces_to_try_again, read_crop_set
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.index import lists_digest, lists_stamp
-from fer_pipeline.core.manifest import read_manifest
-from fer_pipeline.core.shards import faces_to_try_again, read_crop_set
-from fer_pipeline.metadata import FILES, file_stamp
+from fer_pipeline.core.storage import file_stamps
+from fer_pipeline.metadata import FILES
 from fer_pipeline.settings import Settings
 
 _DATA_VERSION = "dagster/data_version"
@@ -83,8 +83,9 @@ def _changed_input(
 
 
 def _changed_files(metadata: Mapping[str, Any], settings: Settings) -> str | None:
-    for name, stamp in (metadata.get(FILES) or {}).items():
-        now = file_stamp(settings.home / name)
+    known = metadata.get(FILES) or {}
+    stamps = file_stamps([settings.home / name for name in known])
+    for (name, stamp), now in zip(known.items(), stamps, strict=True):
         if now != stamp:
             return f"{Path(name).name} {'was changed' if now else 'is gone'}"
     return None
@@ -102,7 +103,7 @@ def _changed_source(key: AssetKey, metadata: Mapping[str, Any], settings: Settin
         if key == AssetKey("face_crops"):
             changed = faces_to_try_again(
                 settings.open_dataset(),
-                read_manifest(settings.manifest_folder),
+                settings.manifest_folder,
                 read_crop_set(settings.crops_folder),
             )
             return f"{changed} photos came or changed" if changed else None
@@ -122,10 +123,11 @@ def _failed_check(instance: DagsterInstance, graph: Any, key: AssetKey, made: in
         if record is None or record.event is None or record.id is None:
             return f"check {check.name} wasn't made"
         evaluation = record.evaluation
+        if not isinstance(evaluation, dg.AssetCheckEvaluation):
+            # It was planned, and its run was killed before it.
+            return f"check {check.name} wasn't made"
         # A check of severity WARN may fail without stopping anything.
-        if evaluation is None or not (
-            evaluation.passed or evaluation.severity == dg.AssetCheckSeverity.WARN
-        ):
+        if not (evaluation.passed or evaluation.severity == dg.AssetCheckSeverity.WARN):
             return f"check {check.name} failed"
         target = evaluation.target_materialization_data
         if target is not None and target.storage_id != made:

@@ -16,9 +16,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fer_pipeline.assets.steps import WRONG_INPUT
 from fer_pipeline.build import PIPELINE_JOB, build_definitions
+from fer_pipeline.cluster import check_nodes, find_cluster
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.instance import COMMAND_LINE_TAG, log_file
+from fer_pipeline.executors import RAY
+from fer_pipeline.failures import StepFailures
+from fer_pipeline.instance import COMMAND_LINE_TAG, EXECUTOR_TAG, log_file
 from fer_pipeline.plan import AssetState, asset_states
+from fer_pipeline.progress import CropMeter
 from fer_pipeline.settings import RUN_OPTIONS, Settings
 from fer_pipeline.terminal import output_to, say
 
@@ -67,6 +71,13 @@ def run_graph(
     for state in chosen:
         say(console, f"  {state.key.to_user_string()}: {state.reason or 'asked for'}", style="dim")
     _pass_on(settings)
+    if settings.executor == RAY:
+        cluster = find_cluster()
+        check_nodes(cluster, settings)
+        say(
+            console,
+            f"on the Ray cluster at {cluster.address}: {cluster.cpus} CPUs, {cluster.nodes} nodes",
+        )
     job = ReconstructableJob(
         repository=ReconstructableRepository.for_module("fer_pipeline.definitions", "defs"),
         job_name=PIPELINE_JOB,
@@ -81,7 +92,11 @@ def run_graph(
             job,
             instance,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            tags={COMMAND_LINE_TAG: "true", _TOKEN_TAG: token},
+            tags={
+                COMMAND_LINE_TAG: "true",
+                EXECUTOR_TAG: settings.executor,
+                _TOKEN_TAG: token,
+            },
             asset_selection=[state.key for state in chosen],
             raise_on_error=False,
         )
@@ -123,6 +138,7 @@ def _pass_on(settings: Settings) -> None:
     """Give the steps, which are processes of their own, exactly these settings."""
     for name in RUN_OPTIONS:
         os.environ.pop(f"FER_{name.upper()}", None)
+    os.environ["FER_EXECUTOR"] = settings.executor
     settings.remember()
 
 
@@ -137,21 +153,37 @@ def _progress_shown(
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
         console=console,
         transient=True,
     ) as progress:
-        task = progress.add_task("starting", total=total)
+        task = progress.add_task("starting", total=total, note="")
+        crops = progress.add_task("faces", total=None, visible=False, note="")
+        meter, failures = CropMeter(), StepFailures()
 
         def show(entry: EventLogEntry) -> None:
-            _note(entry, outcome)
+            _note(entry, failures, outcome)
             event = entry.dagster_event
             if event is None:
                 # Below are a framework's own words, above are errors that are told at the end.
                 if not logging.INFO <= int(entry.level) <= logging.WARNING:
                     return
+                if meter.take(entry.user_message, entry.timestamp):
+                    unfinished = meter.done < meter.faces
+                    progress.update(
+                        crops,
+                        completed=meter.done,
+                        total=meter.faces,
+                        visible=unfinished,
+                        note=str(meter),
+                    )
+                    if console.is_terminal:
+                        return
                 say(console, f"  {entry.user_message}")
             elif event.event_type == DagsterEventType.STEP_START and event.step_key:
                 progress.update(task, description=event.step_key.replace("__", "/"))
+            elif event.event_type == DagsterEventType.STEP_UP_FOR_RETRY:
+                say(console, failures.again(event), style="yellow")
             elif event.event_type == DagsterEventType.ASSET_MATERIALIZATION:
                 progress.advance(task)
                 if event.asset_key is not None:
@@ -181,11 +213,12 @@ def _progress_shown(
             thread.join(timeout=30)
 
 
-def _note(entry: EventLogEntry, outcome: Outcome) -> None:
+def _note(entry: EventLogEntry, failures: StepFailures, outcome: Outcome) -> None:
     """Keep what was made and what went wrong."""
     event = entry.dagster_event
     if event is None:
         return
+    failures.follow(event)
     if event.event_type == DagsterEventType.ASSET_MATERIALIZATION and event.asset_key is not None:
         outcome.made.append(event.asset_key.to_user_string())
     elif event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
@@ -195,10 +228,8 @@ def _note(entry: EventLogEntry, outcome: Outcome) -> None:
             outcome.problems.append(f"{asset}, check {found.check_name}: {found.description}")
             outcome.wrong_input = True
     elif event.event_type == DagsterEventType.STEP_FAILURE:
-        data = event.step_failure_data
-        if data.user_failure_data is not None:
-            outcome.problems.append(str(data.user_failure_data.description))
-            outcome.wrong_input |= WRONG_INPUT in data.user_failure_data.metadata
-        elif data.error is not None and "AssetCheckFailed" not in (data.error.cls_name or ""):
-            cause = data.error.cause or data.error
-            outcome.problems.append(f"{event.step_key}: {cause.message.strip()}")
+        sentence = failures.sentence(event)
+        if sentence is not None and sentence not in outcome.problems:
+            outcome.problems.append(sentence)
+        given = event.step_failure_data.user_failure_data
+        outcome.wrong_input |= given is not None and WRONG_INPUT in given.metadata

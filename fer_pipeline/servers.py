@@ -10,13 +10,20 @@ import time
 from types import FrameType
 
 import typer
+from dagster import DagsterInstance
 from rich.console import Console
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.instance import environment, prepare_home
+from fer_pipeline.instance import (
+    HomeBusyError,
+    close_killed_runs,
+    environment,
+    locked_home,
+    prepare_home,
+)
 from fer_pipeline.settings import Settings
 from fer_pipeline.terminal import say
-from fer_pipeline.tracking import tracking_uri
+from fer_pipeline.tracking import artifact_root, tracking_uri
 
 _START_SECONDS = 120
 _END_SECONDS = 20
@@ -31,6 +38,7 @@ def serve_ui(settings: Settings, host: str, port: int, mlflow_port: int, console
     for wanted in (port, mlflow_port):
         _check_free(host, wanted)
     prepare_home(settings)
+    _close_killed_runs(settings)
     commands = {
         f"http://{host}:{port}": _dagster(host, port),
     }
@@ -65,6 +73,16 @@ def serve_ui(settings: Settings, host: str, port: int, mlflow_port: int, console
         _end(servers)
 
 
+def _close_killed_runs(settings: Settings) -> None:
+    """A killed run would hold its place in the queue of runs for ever."""
+    with (
+        contextlib.suppress(HomeBusyError),
+        locked_home(settings),
+        DagsterInstance.from_config(str(settings.dagster_home)) as instance,
+    ):
+        close_killed_runs(instance, settings)
+
+
 def _end(servers: list[subprocess.Popen[bytes]]) -> None:
     """Ask the servers to end as Ctrl-C does, which alone `dagster dev` passes on; then insist."""
     for server in servers:
@@ -89,10 +107,14 @@ def _dagster(host: str, port: int) -> list[str]:
 
 
 def _mlflow(settings: Settings, host: str, port: int) -> list[str]:
-    artifacts = (settings.mlflow_folder / "artifacts").as_uri()
     return [
         *(sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)),
-        *("--backend-store-uri", tracking_uri(settings), "--default-artifact-root", artifacts),
+        *(
+            "--backend-store-uri",
+            tracking_uri(settings),
+            "--default-artifact-root",
+            artifact_root(settings),
+        ),
         *("--workers", "1"),
         # MLflow answers only to names it was told; by default those of this machine's loopback.
         *(() if host in _LOOPBACK else ("--allowed-hosts", "*")),

@@ -9,10 +9,18 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import Field, ValidationError, field_validator, model_validator
+from platformdirs import user_state_path
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,14 +29,15 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from fer_pipeline.core.bounds import MAX_DECODED_BYTES, MAX_FILE_BYTES, MAX_PIXELS
 from fer_pipeline.core.crop import CropSettings
 from fer_pipeline.core.datasets import FORMATS, faces_are_cropped, open_dataset
 from fer_pipeline.core.datasets.base import DataSet
-from fer_pipeline.core.decode import MAX_PIXELS
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import publish_bytes, text_digest
 from fer_pipeline.core.labels import NAMES, NOT_EXPRESSIONS
 from fer_pipeline.core.presets import PRESETS, Preset
+from fer_pipeline.core.storage import Location, as_location
 from fer_pipeline.streams import DEFAULT_STREAMS, STREAMS
 
 _FILE = "settings.toml"
@@ -50,14 +59,21 @@ RUN_OPTIONS = (
 """The settings a run is made of: given as options of `run`, remembered in settings.toml."""
 
 
+Address = Annotated[Location, BeforeValidator(as_location), PlainSerializer(str)]
+"""A folder, or an address of an object store."""
+
+
 class Settings(BaseSettings):
     """The settings of one home folder."""
 
     model_config = SettingsConfigDict(env_prefix="FER_", extra="ignore", frozen=True)
 
-    home: Path = Field(DEFAULT_HOME, description="Folder for everything a run leaves.")
+    home: Address = Field(DEFAULT_HOME, description="Folder or address of what a run leaves.")
+    state: Path | None = Field(
+        None, description="Folder for the state of homes that are addresses, see state_folder."
+    )
     dataset: str | None = Field(None, description="Format of the data set.")
-    root: Path | None = Field(None, description="Folder that holds the data set.")
+    root: Address | None = Field(None, description="Folder or address that holds the data set.")
     streams: tuple[str, ...] = Field(DEFAULT_STREAMS, description="Streams to train.")
     stream_classes: Mapping[str, tuple[str, ...]] = Field(
         {}, description="Streams of your own: name to classes."
@@ -77,8 +93,22 @@ class Settings(BaseSettings):
     dev_share: float = Field(0.1, gt=0, lt=1, description="Share of train groups carved as dev.")
     crop_margin: float = Field(0.12, ge=0, le=1, description="Margin around the box, each side.")
     min_face: int = Field(16, ge=1, description="Boxes under this many pixels are too small.")
+    align: bool = Field(
+        False,
+        description="Turn detected faces so that their eyes are level; needs detect 'always', "
+        "since a listed box has no eyes.",
+    )
     max_pixels: int = Field(MAX_PIXELS, ge=1, description="Photos with more pixels are refused.")
-    shard_rows: int = Field(4000, ge=1, description="Faces a crop shard holds at most.")
+    max_decoded_bytes: int = Field(
+        MAX_DECODED_BYTES, ge=1, description="Photos of more bytes, decoded, are refused."
+    )
+    max_file_bytes: int = Field(
+        MAX_FILE_BYTES, ge=1, description="Photos of more bytes, as stored, are refused."
+    )
+    shard_rows: int = Field(8192, ge=1, description="Faces a crop shard holds at most.")
+    executor: Literal["local", "ray"] = Field(
+        "local", description="Run steps on this machine or on the Ray cluster at RAY_ADDRESS."
+    )
     workers: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="Steps run at once."
     )
@@ -103,16 +133,6 @@ class Settings(BaseSettings):
         """Options, environment, settings.toml of the home they name, defaults."""
         remembered = TomlConfigSettingsSource(settings_cls, cls._file(init_settings()))
         return init_settings, env_settings, remembered
-
-    @field_validator("home")
-    @classmethod
-    def _absolute_home(cls, value: Path) -> Path:
-        return value.expanduser().resolve()
-
-    @field_validator("root")
-    @classmethod
-    def _absolute_root(cls, value: Path | None) -> Path | None:
-        return None if value is None else value.expanduser().resolve()
 
     @field_validator("dataset")
     @classmethod
@@ -145,6 +165,11 @@ class Settings(BaseSettings):
         if self.detect == "always" and self.dataset and faces_are_cropped(self.dataset):
             raise ValueError(
                 f"detect can't be 'always': pictures of {self.dataset} are faces already"
+            )
+        if self.align and self.detect != "always":
+            raise ValueError(
+                "align turns faces by the eyes that the detector found: set detect to 'always' "
+                "too, or leave align off"
             )
         return self
 
@@ -192,8 +217,8 @@ class Settings(BaseSettings):
     @staticmethod
     def _file(given: Mapping[str, Any]) -> Path:
         """The settings.toml of the home that these options or the environment name."""
-        home = Path(given.get("home") or os.environ.get("FER_HOME") or DEFAULT_HOME)
-        return home.expanduser() / _FILE
+        home = as_location(given.get("home") or os.environ.get("FER_HOME") or DEFAULT_HOME)
+        return _state_folder(home, given.get("state") or os.environ.get("FER_STATE")) / _FILE
 
     @property
     def all_streams(self) -> Mapping[str, tuple[str, ...]]:
@@ -227,6 +252,9 @@ class Settings(BaseSettings):
             detect="whole" if whole else self.detect,
             min_face=self.min_face,
             max_pixels=self.max_pixels,
+            max_decoded_bytes=self.max_decoded_bytes,
+            max_file_bytes=self.max_file_bytes,
+            align=self.align,
         )
 
     def open_dataset(self) -> DataSet:
@@ -239,33 +267,47 @@ class Settings(BaseSettings):
         return open_dataset(self.dataset, self.root)
 
     @property
-    def index_folder(self) -> Path:
+    def state_folder(self) -> Path:
+        """Where databases, lock, log and settings.toml of this home stand: always on this machine.
+
+        The home itself if it is local; else a folder of its own under `state` (default: the
+        user's folder for the state of programs).
+        """
+        return _state_folder(self.home, self.state)
+
+    @property
+    def index_folder(self) -> Location:
         """Where the file-list index stands."""
         return self.home / "index"
 
     @property
-    def manifest_folder(self) -> Path:
+    def manifest_folder(self) -> Location:
         """Where the class manifest stands."""
         return self.home / "manifest"
 
     @property
-    def crops_folder(self) -> Path:
+    def crops_folder(self) -> Location:
         """Where the crops of these crop settings stand."""
         return self.home / "crops" / self.crop_settings.hash
 
-    def report_folder(self, stream: str) -> Path:
+    def report_folder(self, stream: str) -> Location:
         """Where a stream's report stands."""
         return self.home / "reports" / stream
 
     @property
     def dagster_home(self) -> Path:
         """DAGSTER_HOME of this home."""
-        return self.home / "dagster"
+        return self.state_folder / "dagster"
 
     @property
     def mlflow_folder(self) -> Path:
-        """Where MLflow's database and artifacts stand, unless a server is named."""
-        return self.home / "mlflow"
+        """Where MLflow's database stands, unless a server is named."""
+        return self.state_folder / "mlflow"
+
+    @property
+    def mlflow_artifacts(self) -> Location:
+        """Where the files of MLflow's runs and models stand, unless a server is named."""
+        return self.home / "mlflow" / "artifacts"
 
     def digest(self, *names: str) -> str:
         """8 hex digits that change with any of the named settings."""
@@ -276,8 +318,15 @@ class Settings(BaseSettings):
 
         What a user wrote there beside them stays.
         """
-        path = self.home / _FILE
+        path = self.state_folder / _FILE
         known = tomllib.loads(path.read_text()) if path.is_file() else {}
         values = self.model_dump(mode="json", include={*RUN_OPTIONS, "stream_classes"})
         kept = {name: value for name, value in (known | values).items() if value not in (None, {})}
         publish_bytes(path, tomli_w.dumps(kept).encode())
+
+
+def _state_folder(home: Location, state: str | os.PathLike[str] | None) -> Path:
+    if isinstance(home, Path):
+        return home
+    folder = Path(state).expanduser() if state else user_state_path("fer_pipeline")
+    return folder.resolve() / text_digest(home)

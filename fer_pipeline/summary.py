@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
-from fer_pipeline.core.shards import read_crop_set
+from fer_pipeline.core.crop_set import read_crop_set
 from fer_pipeline.plan import AssetState
 from fer_pipeline.reports import read_metrics
 from fer_pipeline.settings import Settings

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -35,9 +36,20 @@ def output_to(log: Path, console: Console) -> Iterator[Console]:
             )
         finally:
             terminal.flush()
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                _flush(stream)
             os.dup2(out, 1)
             os.dup2(err, 2)
             os.close(out)
             os.close(err)
+
+
+def _flush(stream: TextIO) -> None:
+    """Flush to the log, or to nowhere when its disk is full: not to the terminal later."""
+    try:
+        stream.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        stream.flush()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import text_digest
 from fer_pipeline.core.model_file import ModelCard, save_model
+from fer_pipeline.core.storage import Location, as_location, files_in, local_copy, relative_name
 from fer_pipeline.pyfunc_loader import BOX, IMAGE, MODEL_FILE
 from fer_pipeline.settings import Settings
 
@@ -41,7 +42,7 @@ class LoggedModel:
     run_url: str
     model_uri: str
     model_id: str
-    file: Path | None
+    file: Location | None
 
 
 class TrainingRun:
@@ -130,7 +131,7 @@ class TrainingRun:
             run_url=run_url(self._settings, self._run.info.experiment_id, self.run_id),
             model_uri=uri,
             model_id=str(info.model_id),
-            file=None if self._settings.mlflow_tracking_uri else model_file(self._settings, uri),
+            file=None if self._settings.mlflow_tracking_uri else _kept_file(info.model_id),
         )
 
 
@@ -191,7 +192,7 @@ def log_evaluation(
     settings: Settings,
     run_id: str,
     metrics: Mapping[str, float],
-    files: Sequence[Path],
+    files: Sequence[Location],
     model_id: str | None = None,
 ) -> None:
     """Add the figures and files of an evaluation to the training run they belong to."""
@@ -199,7 +200,8 @@ def log_evaluation(
     for name, value in metrics.items():
         client.log_metric(run_id, name, value, model_id=model_id)
     for path in files:
-        client.log_artifact(run_id, str(path), artifact_path="evaluation")
+        with local_copy(path) as file:
+            client.log_artifact(run_id, str(file), artifact_path="evaluation")
 
 
 def model_file(settings: Settings, address: str) -> Path:
@@ -211,7 +213,7 @@ def model_file(settings: Settings, address: str) -> Path:
     if path.is_file():
         return path
     if path.is_dir():
-        return _model_in(path, address)
+        return path / _model_name(path, address)
     if not address.startswith(("models:/", "runs:/", "mlflow-artifacts:/")):
         raise InputError(
             f"{address} is neither a file nor an MLflow address such as models:/NAME/1"
@@ -227,7 +229,16 @@ def model_file(settings: Settings, address: str) -> Path:
             f"{address} isn't known to {tracking_uri(settings)}: "
             "give --home the folder of the run that trained it"
         ) from error
-    return _model_in(folder, address)
+    return folder / _model_name(folder, address)
+
+
+def _kept_file(model_id: str) -> Location:
+    """Where a logged model's .keras file stands, on this machine or in an object store."""
+    import mlflow
+
+    address = mlflow.MlflowClient().get_logged_model(model_id).artifact_location
+    folder = as_location(address)
+    return folder / _model_name(folder, address)
 
 
 def registered_name(stream: str) -> str:
@@ -243,6 +254,12 @@ def run_url(settings: Settings, experiment_id: str, run_id: str) -> str:
 def tracking_uri(settings: Settings) -> str:
     """The MLflow server, or the SQLite database in the home folder."""
     return settings.mlflow_tracking_uri or f"sqlite:///{settings.mlflow_folder / 'mlflow.db'}"
+
+
+def artifact_root(settings: Settings) -> str:
+    """Where the files of runs and models stand when no server keeps them, as MLflow takes it."""
+    folder = settings.mlflow_artifacts
+    return folder.as_uri() if isinstance(folder, Path) else str(folder)
 
 
 def connect(settings: Settings) -> Any:
@@ -291,22 +308,23 @@ def _experiment_id(client: Any, settings: Settings) -> str:
     if experiment is not None:
         return str(experiment.experiment_id)
     # A server keeps artifacts where it was told to; without one they stand beside the database.
-    folder = None if settings.mlflow_tracking_uri else settings.mlflow_folder / "artifacts"
+    folder = None if settings.mlflow_tracking_uri else artifact_root(settings)
     return str(
         client.create_experiment(
             EXPERIMENT,
-            folder.as_uri() if folder else None,
+            folder,
             # MLflow's pages then open on training runs instead of traces of language models.
             tags={"mlflow.experimentKind": "custom_model_development"},
         )
     )
 
 
-def _model_in(folder: Path, address: str) -> Path:
-    found = sorted(folder.rglob(MODEL_FILE))
+def _model_name(folder: Location, address: str) -> str:
+    """The name of the model file under a folder of artifacts."""
+    found = files_in(folder, f"**/{MODEL_FILE}")
     if not found:
         raise InputError(f"{address} holds no {MODEL_FILE}: it isn't a model of this pipeline")
-    return found[0]
+    return relative_name(found[0], folder)
 
 
 def _serving_requirements() -> list[str]:

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from fer_pipeline.checks import crop_checks, index_checks, manifest_checks, stream_checks
+from fer_pipeline.core.crop_set import CROPS_LIST
 from fer_pipeline.core.files import publish_json
 from fer_pipeline.core.index import INDEX_FILE, REJECTED_FILE
 from fer_pipeline.core.labels import CODES
 from fer_pipeline.core.manifest import MANIFEST_FILE
-from fer_pipeline.core.shards import CROPS_LIST
 from fer_pipeline.reports import metrics_file
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
@@ -211,7 +211,8 @@ def test_crops_of_another_manifest_fail(settings: Settings) -> None:
 
 
 def test_face_without_a_status_fails_the_crops(settings: Settings) -> None:
-    _rewrite(settings.crops_folder / "shard-00000.parquet", _drop_last)
+    (shard,) = settings.crops_folder.glob("shard-*.parquet")
+    _rewrite(shard, _drop_last)
     found = _results(crop_checks(), settings)["one_status_for_each_face"]
     assert not found.passed
     assert "not the manifest's faces" in (found.description or "")

@@ -6,8 +6,8 @@ from typing import Any
 import dagster as dg
 import pyarrow.parquet as pq
 
+from fer_pipeline.core.crop_set import read_crop_set
 from fer_pipeline.core.manifest import read_manifest
-from fer_pipeline.core.shards import read_crop_set
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
 from fer_pipeline_tests.core.parquet_faces import FER, write_split

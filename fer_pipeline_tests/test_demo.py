@@ -12,9 +12,10 @@ from fer_pipeline.core.index import build_index
 from fer_pipeline.core.manifest import build_manifest, read_manifest
 from fer_pipeline.core.metrics import Evaluation, evaluate_predictions
 from fer_pipeline.core.presets import PRESETS
-from fer_pipeline.core.shards import Slice, write_shard
+from fer_pipeline.core.shards import write_shard
 from fer_pipeline.core.synthetic import write_release
 from fer_pipeline.core.train import predict, prepare_process, train
+from fer_pipeline.core.worklist import plan_work, read_slice
 from fer_pipeline.settings import Settings
 from fer_pipeline.streams import STREAMS
 
@@ -41,9 +42,10 @@ def _evaluated(folder: Path, *, photos: int, shuffle_labels: bool) -> Evaluation
         seed=SEED,
     )
     manifest = read_manifest(folder / "manifest")
-    whole = Slice(0, 0, manifest.num_rows)
-    write_shard(dataset, manifest, whole, folder / "crops", settings.crop_settings)
-    shard = folder / "crops" / whole.file_name
+    crops, how = folder / "crops", settings.crop_settings
+    (whole,) = plan_work(dataset, folder / "manifest", crops, how, manifest.num_rows)
+    write_shard(dataset, *read_slice(crops, whole.number), crops, how)
+    shard = crops / whole.file_name
     training, dev, test = (
         select_examples([shard], manifest, CLASSES, split, "listed")
         for split in ("train", "dev", "test")

@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.events import EngineEventData
 
 from fer_pipeline import tracking
 from fer_pipeline.build import PIPELINE_JOB, build_definitions
@@ -154,3 +155,24 @@ def test_killed_commands_are_closed_and_runs_of_the_ui_are_left_alone(settings: 
         instance.report_run_failed(instance.get_run_by_id(launched))
         assert close_killed_runs(instance, settings) == 0
         assert not leftover.exists()
+
+
+def test_run_of_the_ui_is_closed_when_its_process_is_gone(settings: Settings) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    with graph.instance_of(settings.home) as instance:
+
+        def launched(process: int) -> str:
+            found = _run(instance, settings, {})
+            instance.report_engine_event(
+                f"Started process for run (pid: {process}).",
+                instance.get_run_by_id(found),
+                EngineEventData.in_process(process),
+            )
+            return found
+
+        dead, alive = launched(gone.pid), launched(os.getpid())
+        unknown = _run(instance, settings, {})
+        assert close_killed_runs(instance, settings) == 1
+        assert _status(instance, dead) == dg.DagsterRunStatus.FAILURE
+        assert _status(instance, alive) == _status(instance, unknown) == STARTED

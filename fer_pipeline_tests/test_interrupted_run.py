@@ -1,78 +1,30 @@
 """Runs that are killed without warning, and what the next one finds and leaves."""
 
-import os
-import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
-import psutil
 import pytest
 
-from fer_pipeline.instance import COMMAND_LINE_TAG
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
 from fer_pipeline_tests.graph import Ended, fer_pipeline
+from fer_pipeline_tests.interruptions import Command, Pages, all_end, crops, shards, traces
 
 SHARD_ROWS = 15
-PATIENCE = 240
-PUBLISHED = ("index", "manifest", "crops", "reports")
-
-
-class Victim:
-    """A `run` in a process group of its own, to be killed."""
-
-    def __init__(self, home: Path, *words: object, **variables: str) -> None:
-        self.home = home
-        self.process = subprocess.Popen(
-            graph.command("run", "--home", home, *words),
-            env=graph.environment(**variables),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-
-    def wait_until(self, reached: Callable[[], bool]) -> None:
-        """Wait until the run is at some point; it must not have ended before."""
-        deadline = time.monotonic() + PATIENCE
-        while not reached():
-            assert self.process.poll() is None, f"it ended with {self.process.returncode} before"
-            assert time.monotonic() < deadline, "it never came to that point"
-            time.sleep(0.05)
-
-    def others(self) -> list[psutil.Process]:
-        """The processes that the run started."""
-        return psutil.Process(self.process.pid).children(recursive=True)
-
-    def kill(self, whole_group: bool) -> list[psutil.Process]:
-        """SIGKILL to the run alone or to its group; gives the processes that it had started."""
-        others = self.others()
-        assert others
-        if whole_group:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        else:
-            self.process.kill()
-        assert self.process.wait() == -signal.SIGKILL
-        return others
-
-    def end(self) -> None:
-        """Whatever is left of it."""
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
-        self.process.wait()
+# One step at a time: each kill then falls between two shards, with more of them to come.
+SMALL = {"FER_SHARD_ROWS": str(SHARD_ROWS), "FER_WORKERS": "1"}
+WORDS = ("--select", "face_crops", "--json")
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., Victim]]:
+def start() -> Iterator[Callable[..., Command]]:
     """Starts runs that this test is sure to end."""
-    victims: list[Victim] = []
+    victims: list[Command] = []
 
-    def started(home: Path, *words: object, **variables: str) -> Victim:
-        victims.append(Victim(home, *words, **variables))
+    def started(home: Path, **variables: str) -> Command:
+        victims.append(Command("run", "--home", home, *WORDS, **variables))
         return victims[-1]
 
     yield started
@@ -80,65 +32,108 @@ def start() -> Iterator[Callable[..., Victim]]:
         victim.end()
 
 
-def _no_half_written_file(home: Path) -> bool:
-    return not [path for name in PUBLISHED for path in (home / name).rglob("*.part")]
+@pytest.fixture(scope="module")
+def expected(drawn_release: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The shards and their list after a run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "home"
+    settings = graph.early_copy(drawn_release, folder).model_copy(update={"shard_rows": SHARD_ROWS})
+    with dg.DagsterInstance.ephemeral() as instance:
+        for shard in settings.crops_folder.iterdir():
+            shard.unlink()
+        assert graph.materialize(settings, ["face_crops"], instance).success
+    made = dict(crops(settings.crops_folder))
+    assert len(made) > 4
+    return made
 
 
-def _all_end(processes: list[psutil.Process]) -> bool:
-    _, alive = psutil.wait_procs(processes, timeout=20)
-    return not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+@pytest.fixture
+def settings(drawn_release: Path, tmp_path: Path) -> Settings:
+    """A home whose crops are yet to be made."""
+    found = graph.early_copy(drawn_release, tmp_path / "home")
+    found.remember()
+    for shard in found.crops_folder.iterdir():
+        shard.unlink()
+    return found
 
 
-def _shards(folder: Path) -> Mapping[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("shard-*.parquet"))}
-
-
-def _in_progress(home: Path) -> int:
-    with graph.instance_of(home) as instance:
-        unfinished = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING]
-        return len(
-            instance.get_runs(dg.RunsFilter(statuses=unfinished, tags={COMMAND_LINE_TAG: "true"}))
-        )
+def _completed(settings: Settings, expected: dict[str, bytes]) -> Ended:
+    """Run once more, undisturbed: it must end well, with those crops, and leave no trace."""
+    ended = fer_pipeline("run", "--home", settings.home, *WORDS, **SMALL)
+    assert ended.code == 0, ended.err
+    assert crops(settings.crops_folder) == expected
+    assert traces(settings.home) == []
+    return ended
 
 
 def test_crops_of_a_killed_run_are_those_of_an_undisturbed_one(
-    tmp_path: Path, drawn_release: Path, start: Callable[..., Victim]
+    settings: Settings, expected: dict[str, bytes], start: Callable[..., Command]
 ) -> None:
-    undisturbed = graph.early_copy(drawn_release, tmp_path / "undisturbed").model_copy(
-        update={"shard_rows": SHARD_ROWS}
-    )
-    with dg.DagsterInstance.ephemeral() as instance:
-        assert graph.materialize(undisturbed, ["face_crops"], instance).success
-    expected = _shards(undisturbed.crops_folder)
-    assert len(expected) >= 4
-
-    settings = graph.early_copy(drawn_release, tmp_path / "home")
-    settings.remember()
-    for shard in settings.crops_folder.iterdir():
-        shard.unlink()
-    words = ("--select", "face_crops", "--json")
-    # One step at a time: each kill then falls between two shards, with more of them to come.
-    small = {"FER_SHARD_ROWS": str(SHARD_ROWS), "FER_WORKERS": "1"}
     for whole_group in (False, True):
-        before = len(_shards(settings.crops_folder))
-        victim = start(settings.home, *words, **small)
-        victim.wait_until(lambda n=before: len(_shards(settings.crops_folder)) > n)
-        assert _all_end(victim.kill(whole_group))
-        there = _shards(settings.crops_folder)
-        assert 0 < len(there) < len(expected)
+        before = len(shards(settings.crops_folder))
+        victim = start(settings.home, **SMALL)
+        victim.wait_until(lambda n=before: len(shards(settings.crops_folder)) > n)
+        assert all_end(victim.kill(whole_group))
+        there = shards(settings.crops_folder)
+        assert 0 < len(there) < len(expected) - 1
         assert {name: expected[name] for name in there} == there
     # What a process leaves that is killed while it writes.
-    half = settings.crops_folder / ".shard-00003.parquet.xyz.part"
-    half.write_bytes(expected["shard-00003.parquet"][:1000])
+    name, data = list(expected.items())[3]
+    (settings.crops_folder / f".{name}.xyz.part").write_bytes(data[:1000])
     (settings.manifest_folder / ".file_list.csv.xyz.part").write_bytes(b"face_id")
 
-    ended = fer_pipeline("run", "--home", settings.home, *words, **small)
-    assert ended.code == 0, ended.err
+    ended = _completed(settings, expected)
     assert "1 killed run(s) closed" in ended.words
     assert ended.answer["made"] == ["face_crops"]
-    assert _shards(settings.crops_folder) == expected
-    assert _no_half_written_file(settings.home)
-    assert _in_progress(settings.home) == 0
+
+
+def test_shard_of_a_killed_worker_is_tried_once_more(
+    settings: Settings, expected: dict[str, bytes], start: Callable[..., Command]
+) -> None:
+    victim = start(settings.home, **SMALL)
+    victim.wait_until(lambda: bool(shards(settings.crops_folder) and victim.workers()))
+    (worker,) = victim.workers()
+    worker.kill()
+    assert victim.process.wait(timeout=120) == 0, victim.said
+    assert "was killed by signal 9 (SIGKILL): trying once more" in victim.said
+    assert crops(settings.crops_folder) == expected
+    assert traces(settings.home) == []
+
+
+def test_run_whose_workers_are_always_killed_says_so_and_keeps_what_was_made(
+    settings: Settings, expected: dict[str, bytes], start: Callable[..., Command]
+) -> None:
+    victim = start(settings.home, **SMALL)
+    victim.wait_until(lambda: bool(shards(settings.crops_folder)))
+    while victim.process.poll() is None:
+        for worker in victim.workers():
+            worker.kill()
+        time.sleep(0.05)
+    assert victim.process.returncode == 1, victim.said
+    assert "] was killed by signal 9 (SIGKILL), as the system does when memory runs out" in (
+        victim.said
+    )
+    assert "Traceback" not in victim.said
+    there = shards(settings.crops_folder)
+    assert 0 < len(there) < len(expected) - 1
+    stamps = {name: (settings.crops_folder / name).stat().st_mtime_ns for name in there}
+    _completed(settings, expected)
+    kept = {name: (settings.crops_folder / name).stat().st_mtime_ns for name in there}
+    assert kept == stamps
+
+
+def test_run_of_the_pages_whose_daemon_is_killed_is_closed_and_made_again(
+    settings: Settings, expected: dict[str, bytes]
+) -> None:
+    pages = Pages(settings.home, **SMALL)
+    try:
+        pages.launch()
+        pages.command.wait_until(lambda: bool(shards(settings.crops_folder)))
+        pages.kill_daemon()
+    finally:
+        pages.end()
+    there = shards(settings.crops_folder)
+    assert {name: expected[name] for name in there} == there
+    _completed(settings, expected)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +150,7 @@ def trained(
     killed: list[tuple[str, bool]] = []
     for whole_group in (False, True):
         known = set(graph.tracked_runs(settings.home))
-        victim = Victim(settings.home, *words)
+        victim = Command("run", "--home", settings.home, *words)
         try:
             victim.wait_until(
                 lambda known=known: (
@@ -167,7 +162,7 @@ def trained(
                     }
                 )
             )
-            ended = _all_end(victim.kill(whole_group))
+            ended = all_end(victim.kill(whole_group))
         finally:
             victim.end()
         (run,) = set(graph.tracked_runs(settings.home)) - known
@@ -189,8 +184,7 @@ def test_run_after_killed_ones_ends_well_and_keeps_what_was_made(
     assert "1 killed run(s) closed" in ended.words
     assert ended.answer["made"] == ["three_class/trained_model"]
     assert ended.answer["up_to_date"] == 3
-    assert _no_half_written_file(settings.home)
-    assert _in_progress(settings.home) == 0
+    assert traces(settings.home) == []
 
 
 def test_killed_training_is_a_killed_mlflow_run(

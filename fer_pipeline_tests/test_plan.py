@@ -7,9 +7,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from fer_pipeline.build import build_definitions
+from fer_pipeline.build import PIPELINE_JOB, build_definitions
+from fer_pipeline.core.crop_set import read_crop_set
 from fer_pipeline.core.manifest import MANIFEST_FILE, read_manifest
-from fer_pipeline.core.shards import read_crop_set
 from fer_pipeline.plan import AssetState, asset_states
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
@@ -115,8 +115,9 @@ def test_touched_list_of_the_same_content_remakes_nothing(own: Settings) -> None
 def test_deleted_shard_remakes_the_crops(early: Settings, tmp_path: Path) -> None:
     settings = graph.early_copy(_root(early), tmp_path / "home")
     assert _reasons(settings)["face_crops"] is None
-    (settings.crops_folder / "shard-00000.parquet").unlink()
-    assert _reasons(settings)["face_crops"] == "shard-00000.parquet is gone"
+    (shard,) = settings.crops_folder.glob("shard-*.parquet")
+    shard.unlink()
+    assert _reasons(settings)["face_crops"] == f"{shard.name} is gone"
 
 
 def test_photo_that_comes_later_is_cropped_on_the_next_run(
@@ -189,3 +190,15 @@ def test_asset_made_without_its_checks_is_made_again(own: Settings) -> None:
     assert _reasons(own)["class_manifest"] == (
         "check every_class_in_every_split is older than the asset"
     )
+
+
+def test_asset_whose_checks_were_planned_and_never_made_is_made_again(own: Settings) -> None:
+    _make(own)
+    job = build_definitions(own).resolve_job_def(PIPELINE_JOB)
+    manifest = frozenset({dg.AssetKey("class_manifest")})
+    with graph.instance_of(own.home) as instance:
+        # As of a run that is killed between an asset and its checks.
+        instance.create_run_for_job(
+            job.get_subset(asset_selection=manifest), asset_selection=manifest
+        )
+    assert _reasons(own)["class_manifest"] == "check every_class_in_every_split wasn't made"

@@ -7,6 +7,7 @@ import pytest
 
 from fer_pipeline.build import build_definitions
 from fer_pipeline.commands import run_settings
+from fer_pipeline.core.bounds import Bounds
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.settings import RUN_OPTIONS, Settings
 from fer_pipeline.versions import code_version
@@ -217,6 +218,18 @@ def test_pictures_that_are_faces_already_are_taken_whole(tmp_path: Path) -> None
     assert whole.crops_folder != photos.crops_folder
 
 
+def test_alignment_without_detection_is_refused_since_it_would_do_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="set detect to 'always' too, or leave align off"):
+        Settings.load(home=tmp_path, dataset="affectnet", align=True)
+    found = Settings.load(home=tmp_path, dataset="affectnet", align=True, detect="always")
+    assert found.crop_settings.align
+
+
+def test_bounds_of_a_photo_are_those_of_the_crops(tmp_path: Path) -> None:
+    found = Settings.load(home=tmp_path, max_pixels=1, max_decoded_bytes=2, max_file_bytes=3)
+    assert found.crop_settings.bounds == Bounds(1, 2, 3)
+
+
 ALL = (
     "file_list_index",
     "expression_summary",
@@ -239,6 +252,10 @@ ALL = (
         ({"dev_share": 0.2}, {"class_manifest"}),
         ({"crop_margin": 0.2}, {"face_crops"}),
         ({"min_face": 8}, {"face_crops"}),
+        ({"max_pixels": 9}, {"expression_summary", "face_crops"}),
+        ({"max_decoded_bytes": 9}, {"expression_summary", "face_crops"}),
+        ({"max_file_bytes": 9}, {"expression_summary", "face_crops"}),
+        ({"align": True, "detect": "always"}, {"face_crops"}),
         ({"detect": "always"}, {"face_crops"}),
         ({"shard_rows": 100}, {"face_crops"}),
         ({"preset": "smoke"}, {"trained_model"}),
@@ -276,3 +293,42 @@ def test_code_version_of_a_stream_changes_with_its_classes(tmp_path: Path) -> No
     other = Settings.load(home=tmp_path, stream_classes={"mood": ("Sadness", "Happiness")})
     for name in ALL[-2:]:
         assert code_version(name, one, "mood") != code_version(name, other, "mood")
+
+
+def test_home_at_an_address_keeps_its_state_on_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FER_STATE", str(tmp_path / "state"))
+    found = Settings.load(home="memory://bucket/home")
+    other = Settings.load(home="memory://bucket/other")
+    assert str(found.index_folder) == "memory://bucket/home/index"
+    assert str(found.mlflow_artifacts) == "memory://bucket/home/mlflow/artifacts"
+    assert found.dagster_home == found.state_folder / "dagster"
+    assert found.mlflow_folder == found.state_folder / "mlflow"
+    assert found.state_folder.parent == tmp_path / "state"
+    assert found.state_folder != other.state_folder
+
+
+def test_state_of_a_local_home_is_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FER_STATE", str(tmp_path / "state"))
+    found = Settings.load(home=tmp_path / "home")
+    assert found.state_folder == tmp_path / "home"
+    assert found.mlflow_artifacts == tmp_path / "home" / "mlflow" / "artifacts"
+
+
+def test_addresses_are_remembered_as_they_were_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FER_STATE", str(tmp_path / "state"))
+    given = {"home": "memory://bucket/home", "root": "memory://bucket/data"}
+    Settings.fresh(dataset="affectnet", seed=3, **given).remember()
+    found = run_settings("memory://bucket/home")
+    assert (str(found.root), found.seed) == ("memory://bucket/data", 3)
+    monkeypatch.setenv("FER_HOME", "memory://bucket/home")
+    assert Settings.load() == found
+
+
+def test_address_of_an_unknown_kind_is_refused() -> None:
+    for name in ("home", "root"):
+        with pytest.raises(InputError, match="unknown protocol 'foo'"):
+            Settings.load(**{name: "foo://bucket"})

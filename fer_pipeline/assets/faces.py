@@ -1,5 +1,6 @@
 """Group `faces`: the crops, spread over shards, and a report on what became of every face."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,23 +13,24 @@ import pyarrow.parquet as pq
 
 from fer_pipeline.assets.steps import EverySoOften, step
 from fer_pipeline.core.crop import Status
+from fer_pipeline.core.crop_set import CROPS_LIST, CropSet, publish_crop_set, read_crop_set
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import publish_bytes, published, text_digest
 from fer_pipeline.core.labels import NAMES
 from fer_pipeline.core.manifest import read_manifest
-from fer_pipeline.core.shards import (
-    CROPS_LIST,
-    CropSet,
-    ShardResult,
-    Slice,
-    crops_schema,
-    plan_slices,
-    publish_crop_set,
-    read_crop_set,
-    write_shard,
-)
+from fer_pipeline.core.shards import ShardResult, crops_schema, write_shard
+from fer_pipeline.core.storage import parquet_source
 from fer_pipeline.core.votes import chosen_expression
-from fer_pipeline.metadata import FILES, column_schema, counts_table, picture, published_files
+from fer_pipeline.core.worklist import crop_progress, plan_work, read_slice
+from fer_pipeline.metadata import (
+    FILES,
+    column_schema,
+    counts_table,
+    path_value,
+    picture,
+    published_files,
+)
+from fer_pipeline.progress import ALL_SHARDS, CropsPlanned, ShardProgress
 from fer_pipeline.settings import Settings
 from fer_pipeline.versions import code_version
 
@@ -37,15 +39,29 @@ _SHOWN_UNREADABLE = 50
 
 
 @dg.op(out=dg.DynamicOut(dict[str, int]), ins={"class_manifest": dg.In(dg.Nothing)})
-def plan_crop_shards(settings: dg.ResourceParam[Settings]) -> Iterator[dg.DynamicOutput[Any]]:
-    """Cut the manifest into slices, one crop shard each."""
+def plan_crop_shards(
+    context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings]
+) -> Iterator[dg.DynamicOutput[Any]]:
+    """Cut the manifest into slices of near-equal work, one crop shard each."""
     with step():
-        rows = read_manifest(settings.manifest_folder).num_rows
-        for part in plan_slices(rows, settings.shard_rows):
-            yield dg.DynamicOutput(asdict(part), mapping_key=f"shard_{part.number:05d}")
+        slices = plan_work(
+            settings.open_dataset(),
+            settings.manifest_folder,
+            settings.crops_folder,
+            settings.crop_settings,
+            settings.shard_rows,
+        )
+        progress = crop_progress(settings.crops_folder)
+        context.log.info(str(CropsPlanned(progress.total, progress.done, len(slices))))
+        for part in slices:
+            yield dg.DynamicOutput(
+                {"number": part.number, "faces": part.rows},
+                mapping_key=f"shard_{part.number:05d}",
+            )
 
 
-@dg.op
+# Once more for a worker that was killed: beside fewer others it may have the memory it needs.
+@dg.op(retry_policy=dg.RetryPolicy(max_retries=1))
 def crop_shard(
     context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings], part: dict[str, int]
 ) -> dict[str, Any]:
@@ -56,21 +72,21 @@ def crop_shard(
         # One process a shard: threads of OpenCV beside them would only get in the way.
         cv2.setNumThreads(1)
         every_so_often = EverySoOften()
+        number, folder = part["number"], settings.crops_folder
+        started = time.monotonic()
 
         def tell(done: int, total: int) -> None:
             if every_so_often():
-                context.log.info(f"shard {part['number']}: {done:,} of {total:,} faces")
+                seconds = time.monotonic() - started
+                context.log.info(str(ShardProgress(number, done, total, done / seconds)))
 
+        chosen, faces = read_slice(folder, number)
         result = write_shard(
-            settings.open_dataset(),
-            read_manifest(settings.manifest_folder),
-            Slice(**part),
-            settings.crops_folder,
-            settings.crop_settings,
-            on_faces=tell,
+            settings.open_dataset(), chosen, faces, folder, settings.crop_settings, on_faces=tell
         )
-        done = "carried over" if result.carried_over else "written"
-        context.log.info(f"shard {part['number']}: {result.rows:,} faces {done}")
+        rate = result.made / max(1e-9, time.monotonic() - started)
+        context.log.info(str(ShardProgress(number, result.rows, result.rows, rate)))
+        context.log.info(f"{ALL_SHARDS} {crop_progress(folder)}")
         return asdict(result)
 
 
@@ -80,30 +96,29 @@ def publish_crops(
 ) -> Iterator[dg.Output[None]]:
     """Name the shards that belong together, and tell what they hold."""
     with step():
-        manifest = read_manifest(settings.manifest_folder)
+        folder = settings.crops_folder
+        results = [ShardResult(**shard) for shard in shards]
         crop_set = publish_crop_set(
-            settings.crops_folder,
-            manifest,
-            settings.crop_settings,
-            [ShardResult(**shard) for shard in shards],
+            folder, settings.manifest_folder, settings.crop_settings, results
         )
-        yield dg.Output(
-            None,
-            data_version=dg.DataVersion(crop_set.content_hash),
-            metadata={
-                "dagster/row_count": manifest.num_rows,
-                "dagster/column_schema": column_schema(crops_schema(crop_set.settings)),
-                "path": dg.MetadataValue.path(settings.crops_folder / CROPS_LIST),
-                FILES: published_files(
-                    settings, settings.crops_folder / CROPS_LIST, *crop_set.paths
-                ),
-                "faces": counts_table(crop_set.statuses, ("status", "faces")),
-                "ok_share": crop_set.statuses[Status.OK] / manifest.num_rows,
-                "shards": len(crop_set.shards),
-                "shards_carried_over": sum(shard.carried_over for shard in crop_set.shards),
-                "crop_settings": dg.MetadataValue.json(asdict(crop_set.settings)),
-            },
-        )
+        made = sum(shard.made for shard in results)
+        metadata: dict[str, Any] = {
+            "dagster/row_count": crop_set.faces,
+            "dagster/column_schema": column_schema(crops_schema(crop_set.settings)),
+            "path": path_value(folder / CROPS_LIST),
+            FILES: published_files(settings, folder / CROPS_LIST, *crop_set.paths),
+            "faces": counts_table(crop_set.statuses, ("status", "faces")),
+            "ok_share": crop_set.statuses[Status.OK] / crop_set.faces,
+            "shards": len(crop_set.shards),
+            "faces_made": made,
+            "faces_carried_over": crop_set.faces - made,
+            "crop_settings": dg.MetadataValue.json(asdict(crop_set.settings)),
+        }
+        if made:
+            # Left out when nothing was cropped, so that the chart of it shows work alone.
+            seconds = crop_progress(folder).seconds
+            metadata |= {"faces_per_second": made / seconds, "seconds": seconds}
+        yield dg.Output(None, data_version=dg.DataVersion(crop_set.content_hash), metadata=metadata)
 
 
 def face_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
@@ -131,10 +146,11 @@ def face_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         settings: dg.ResourceParam[Settings],
     ) -> dg.MaterializeResult[None]:
         with step():
-            manifest = read_manifest(settings.manifest_folder)
+            columns = ["face_id", "list", "image_path", "expression", "votes", "split"]
+            manifest = read_manifest(settings.manifest_folder, columns)
             crop_set = read_crop_set(settings.crops_folder)
             statuses = pa.concat_tables(
-                pq.read_table(path, columns=["face_id", "status", "reason", "iou"])
+                pq.read_table(parquet_source(path), columns=["face_id", "status", "reason", "iou"])
                 for path in crop_set.paths
             )
             failed = _failed(manifest, statuses)
@@ -142,7 +158,7 @@ def face_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
             with published(path) as temporary:
                 failed.to_pandas().to_csv(temporary, index=False)
             metadata: dict[str, Any] = {
-                "path": dg.MetadataValue.path(path),
+                "path": path_value(path),
                 FILES: published_files(settings, path),
                 "faces": counts_table(crop_set.statuses, ("status", "faces")),
                 "failed_faces": failed.num_rows,
@@ -215,13 +231,18 @@ def _contact_sheet(
 def _crops_at(
     crop_set: CropSet, places: np.ndarray[Any, np.dtype[np.intp]]
 ) -> Iterator[tuple[int, Any]]:
-    """(place, crop uint8 (h, w, c)) for each manifest row number in `places`."""
+    """(place, crop uint8 (h, w, c)) for each manifest row number in `places`, in order."""
     start = 0
     for path, shard in zip(crop_set.paths, crop_set.shards, strict=True):
         inside = places[(places >= start) & (places < start + shard.rows)]
         if len(inside):
-            column = pq.read_table(path, columns=["crop"])["crop"]
-            for place in inside:
-                raw = np.frombuffer(column[int(place) - start].as_py(), np.uint8)
-                yield int(place), raw.reshape(crop_set.settings.shape)
+            with pq.ParquetFile(parquet_source(path)) as file:
+                sizes = [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)]
+                ends = start + np.cumsum(sizes)
+                for place in inside:
+                    group = int(np.searchsorted(ends, place, side="right"))
+                    column = file.read_row_group(group, columns=["crop"])["crop"]
+                    raw = column[int(place - (ends[group] - sizes[group]))].as_py()
+                    crop = np.frombuffer(raw, np.uint8).reshape(crop_set.settings.shape)
+                    yield int(place), crop
         start += shard.rows

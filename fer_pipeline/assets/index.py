@@ -27,6 +27,7 @@ from fer_pipeline.metadata import (
     column_schema,
     counts_table,
     markdown_table,
+    path_value,
     picture,
     published_files,
 )
@@ -76,8 +77,8 @@ def index_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                 metadata={
                     "dagster/row_count": summary.rows_indexed,
                     "dagster/column_schema": column_schema(INDEX_SCHEMA),
-                    "path": dg.MetadataValue.path(folder / INDEX_FILE),
-                    "rejected_path": dg.MetadataValue.path(folder / REJECTED_FILE),
+                    "path": path_value(folder / INDEX_FILE),
+                    "rejected_path": path_value(folder / REJECTED_FILE),
                     "data_set": dataset.name,
                     LISTS_STAMP: stamp,
                     LISTS_DIGEST: digest,
@@ -139,7 +140,7 @@ def index_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                 data_version=dg.DataVersion(text_digest(table.to_csv(index=False))),
                 metadata={
                     "dagster/row_count": len(table),
-                    "path": dg.MetadataValue.path(path),
+                    "path": path_value(path),
                     FILES: published_files(settings, path),
                     "table": markdown_table(table),
                     **{
@@ -159,12 +160,13 @@ def _samples(
     """For each expression its name and the first photo of its sample rows that opens."""
     titles: list[str] = []
     photos: list[npt.NDArray[np.uint8] | None] = []
+    bounds = settings.crop_settings.bounds
     for name, rows in expressions.sample_rows(settings.index_folder, settings.seed).items():
         titles.append(name)
         photo = None
         for data in dataset.read_photos([(row.list, row.image_path) for row in rows]):
             try:
-                photo = decode(data, settings.max_pixels) if data is not None else None
+                photo = decode(data, bounds) if isinstance(data, bytes) else None
             except UnreadableError:
                 continue
             if photo is not None:

@@ -21,6 +21,7 @@ from fer_pipeline.metadata import (
     column_schema,
     counts_table,
     markdown_table,
+    path_value,
     published_files,
 )
 from fer_pipeline.settings import Settings
@@ -67,9 +68,9 @@ def manifest_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                 metadata={
                     "dagster/row_count": summary.rows,
                     "dagster/column_schema": column_schema(MANIFEST_SCHEMA),
-                    "path": dg.MetadataValue.path(folder / MANIFEST_FILE),
+                    "path": path_value(folder / MANIFEST_FILE),
                     FILES: published_files(settings, folder / MANIFEST_FILE, folder / FILE_LIST),
-                    "file_list": dg.MetadataValue.path(folder / FILE_LIST),
+                    "file_list": path_value(folder / FILE_LIST),
                     "manifest_hash": summary.manifest_hash,
                     "class_by_split": markdown_table(_class_by_split(settings)),
                     "rows_by_split": counts_table(summary.rows_by_split, ("split", "faces")),

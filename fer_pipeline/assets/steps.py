@@ -10,7 +10,11 @@ from multiprocessing.connection import wait
 
 import dagster as dg
 
+from fer_pipeline import lease
+from fer_pipeline.core.disk import disk_problem
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.storage import storage_problem
+from fer_pipeline.settings import DEFAULT_HOME
 
 WRONG_INPUT = "wrong_input"
 """Metadata key of a failure whose cause is the user's input."""
@@ -20,10 +24,19 @@ WRONG_INPUT = "wrong_input"
 def step() -> Iterator[None]:
     """Run the body of an asset; wrong input becomes a failure that is not tried again."""
     _end_with_parent()
+    lease.follow()
     try:
         yield
     except InputError as error:
         raise dg.Failure(str(error), metadata={WRONG_INPUT: True}, allow_retries=False) from error
+    except Exception as error:
+        problem = storage_problem(error)
+        if problem is not None:
+            raise dg.Failure(problem, metadata={WRONG_INPUT: True}, allow_retries=False) from error
+        problem = disk_problem(error, os.environ.get("FER_HOME", DEFAULT_HOME))
+        if problem is None:
+            raise
+        raise dg.Failure(problem, allow_retries=False) from error
 
 
 class EverySoOften:

@@ -14,22 +14,27 @@ import pyarrow as pa
 from fer_pipeline import tracking
 from fer_pipeline.assets.faces import verified_crop_set
 from fer_pipeline.assets.steps import step
+from fer_pipeline.core.crop_set import CropSet
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.examples import Examples, select_examples
 from fer_pipeline.core.files import publish_bytes, publish_json, text_digest
 from fer_pipeline.core.manifest import MANIFEST_FILE, manifest_hash, read_manifest
 from fer_pipeline.core.model_file import ModelCard, load_model, read_card
-from fer_pipeline.core.shards import CropSet
-from fer_pipeline.metadata import FILES, counts_table, markdown_table, picture, published_files
+from fer_pipeline.executors import TRAINING_POOL
+from fer_pipeline.metadata import (
+    FILES,
+    counts_table,
+    markdown_table,
+    path_value,
+    picture,
+    published_files,
+)
 from fer_pipeline.reports import metrics_file, report_file
 from fer_pipeline.settings import Settings
 from fer_pipeline.versions import code_version
 
 if TYPE_CHECKING:
     import pandas as pd
-
-TRAINING_POOL = "training"
-"""At most one training step at a time: two would take each other's cores, or the GPU's memory."""
 
 
 def stream_assets(settings: Settings, stream: str) -> Sequence[dg.AssetsDefinition]:
@@ -222,7 +227,7 @@ def _evaluate(
     return dg.MaterializeResult(
         data_version=dg.DataVersion(text_digest(trained["model_id"], json.dumps(scored.to_dict()))),
         metadata={
-            "path": dg.MetadataValue.path(page),
+            "path": path_value(page),
             FILES: published_files(settings, page, metrics_file(settings, stream)),
             "report": dg.MetadataValue.url(
                 f"{trained['mlflow_run']}/artifacts/evaluation/{page.name}"
@@ -304,6 +309,6 @@ def _example_photo(settings: Settings, manifest: pa.Table, training: Examples) -
     place = manifest["face_id"].to_pylist().index(training.face_id[0])
     row = manifest.select(["list", "image_path"]).slice(place, 1).to_pylist()[0]
     data = next(iter(settings.open_dataset().read_photos([(row["list"], row["image_path"])])))
-    if data is None:
+    if not isinstance(data, bytes):
         raise InputError(f"{row['image_path']} was there when it was cropped and is gone now")
     return data

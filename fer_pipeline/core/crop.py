@@ -12,15 +12,25 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from fer_pipeline.core.decode import MAX_PIXELS, UnreadableError, decode
-from fer_pipeline.core.detect import Box, best_face, detect_faces, iou
+from fer_pipeline.core.bounds import (
+    MAX_DECODED_BYTES,
+    MAX_FILE_BYTES,
+    MAX_PIXELS,
+    Bounds,
+    UnreadableError,
+)
+from fer_pipeline.core.decode import Photo, open_photo, photo_of
+from fer_pipeline.core.detect import Box, find_face, iou
 from fer_pipeline.core.files import text_digest
+from fer_pipeline.core.sample import sample_square
 
 _LEAST_VISIBLE = 0.1
 """Share of a box that must lie in the frame; less is a wrong box, not a face at the edge."""
 _LARGEST_BOX = 2.0
 """Longest side of a box in sides of the photo; a square around more would be mostly padding."""
-_CROP_VERSION = "1"
+_CROP_VERSION = "2"
+_PIXELS_PER_PIXEL = 2
+"""A crop is made of a decode that has at least as many pixels of the box for each of its own."""
 
 
 class Status(StrEnum):
@@ -40,7 +50,10 @@ class CropSettings:
 
     `side` is the crop's height and width in pixels; `margin` is added on each side as a share of
     the box's longer side; `detect` says when YuNet is asked: for faces without a box, always, or
-    never because the whole picture is the face; boxes under `min_face` pixels are too small.
+    never because the whole picture is the face; boxes under `min_face` pixels are too small;
+    `align` turns the crops of detected faces so that the eyes are level (a listed box has no
+    eyes, and its crop stays as it is). What a photo may hold at most: `max_pixels` pixels,
+    `max_decoded_bytes` bytes of pixels, `max_file_bytes` bytes in its file.
     """
 
     side: int = 48
@@ -49,6 +62,14 @@ class CropSettings:
     detect: Literal["missing", "always", "whole"] = "missing"
     min_face: int = 16
     max_pixels: int = MAX_PIXELS
+    max_decoded_bytes: int = MAX_DECODED_BYTES
+    max_file_bytes: int = MAX_FILE_BYTES
+    align: bool = False
+
+    @property
+    def bounds(self) -> Bounds:
+        """What is refused before it is decoded."""
+        return Bounds(self.max_pixels, self.max_decoded_bytes, self.max_file_bytes)
 
     @property
     def channels(self) -> int:
@@ -72,7 +93,9 @@ class PreparedFace:
     """The outcome for one face: `crop` is uint8 (side, side, channels), None unless ok.
 
     `box` is the one used, `score` the detector's (None when not asked), `iou` that of the
-    detected and the listed box (None unless there are both), `reason` why the photo failed.
+    detected and the listed box (None unless there are both), `reason` why the photo failed;
+    `photo_width` and `photo_height` are those of the upright photo at full resolution, in pixels
+    (None for a photo that is missing or unreadable).
     """
 
     status: Status
@@ -81,46 +104,66 @@ class PreparedFace:
     score: float | None = None
     iou: float | None = None
     reason: str | None = None
+    photo_width: int | None = None
+    photo_height: int | None = None
 
 
-def prepare_face(data: bytes | None, listed: Box | None, settings: CropSettings) -> PreparedFace:
+def prepare_face(
+    data: bytes | UnreadableError | None, listed: Box | None, settings: CropSettings
+) -> PreparedFace:
     """The stored bytes of a photo and its listed box to a crop, or to the reason there is none.
 
-    `data` is None when the photo is missing. Never raises for what the bytes or the box hold.
+    `data` is None when the photo is missing, an UnreadableError when its file couldn't be read.
+    Never raises for what the bytes or the box hold.
     """
     if data is None:
         return PreparedFace(Status.MISSING, reason="no such photo")
+    if isinstance(data, UnreadableError):
+        return PreparedFace(Status.UNREADABLE, reason=str(data)[:200])
     try:
-        image = decode(data, settings.max_pixels)
+        return _prepare(open_photo(data, settings.bounds), listed, settings)
     except UnreadableError as error:
         return PreparedFace(Status.UNREADABLE, reason=str(error)[:200])
-    return prepare_image(image, listed, settings)
 
 
 def prepare_image(
     image: npt.NDArray[np.uint8], listed: Box | None, settings: CropSettings
 ) -> PreparedFace:
-    """As `prepare_face`, from an RGB image uint8 (height, width, 3)."""
-    height, width = image.shape[:2]
+    """As `prepare_face`, from an upright RGB image uint8 (height, width, 3)."""
+    return _prepare(photo_of(image), listed, settings)
+
+
+def _prepare(photo: Photo, listed: Box | None, settings: CropSettings) -> PreparedFace:
+    width, height = photo.width, photo.height
     if settings.detect == "whole":
-        return PreparedFace(
-            Status.OK, _resized(image, settings), (0.0, 0.0, float(width), float(height))
-        )
-    box, score, overlap = listed, None, None
+        whole = _whole(photo, settings)
+        frame = (0.0, 0.0, float(width), float(height))
+        return PreparedFace(Status.OK, whole, frame, photo_width=width, photo_height=height)
+    box, angle = listed, 0.0
+    score: float | None = None
+    overlap: float | None = None
     if listed is None or settings.detect == "always":
-        face = best_face(detect_faces(image), listed)
+        face = find_face(photo, listed)
         if face is not None:
             box, score = face.box, face.score
             overlap = iou(face.box, listed) if listed is not None else None
+            angle = face.eye_line if settings.align else 0.0
+    status = _status(box, width, height, settings)
+    crop: npt.NDArray[np.uint8] | None = None
+    if box is not None and status is Status.OK:
+        crop = _square(photo, box, angle, settings)
+    else:
+        photo.view(0.0)  # a photo that can't be read is unreadable, whatever its box
+    return PreparedFace(status, crop, box, score, overlap, photo_width=width, photo_height=height)
+
+
+def _status(box: Box | None, width: int, height: int, settings: CropSettings) -> Status:
     if box is None:
-        return PreparedFace(Status.NO_FACE)
+        return Status.NO_FACE
     too_large = max(box[2], box[3]) > _LARGEST_BOX * max(width, height)
     if too_large or _visible_share(box, width, height) < _LEAST_VISIBLE:
-        return PreparedFace(Status.BAD_BOX, box=box, score=score, iou=overlap)
-    if min(box[2], box[3]) < settings.min_face:
-        return PreparedFace(Status.TOO_SMALL, box=box, score=score, iou=overlap)
-    crop = _resized(_square(image, box, settings.margin), settings)
-    return PreparedFace(Status.OK, crop, box, score, overlap)
+        return Status.BAD_BOX
+    return Status.TOO_SMALL if min(box[2], box[3]) < settings.min_face else Status.OK
 
 
 def _visible_share(box: Box, width: int, height: int) -> float:
@@ -132,28 +175,25 @@ def _visible_share(box: Box, width: int, height: int) -> float:
     return (inside_x / box_width) * (inside_y / box_height)
 
 
-def _square(image: npt.NDArray[np.uint8], box: Box, margin: float) -> npt.NDArray[np.uint8]:
-    """The square around the box with its margin; what lies outside the frame is reflected."""
+def _square(photo: Photo, box: Box, angle: float, settings: CropSettings) -> npt.NDArray[np.uint8]:
+    """The square around the box with its margin, from the smallest decode that is good enough."""
+    x, y, width, height = box
+    longer, grey = max(width, height), settings.channels == 1
+    view = photo.view(_PIXELS_PER_PIXEL * settings.side / longer, grey=grey)
+    centre = (
+        view.left + (x + width / 2) * view.scale,
+        view.top + (y + height / 2) * view.scale,
+    )
+    extent = longer * (1 + 2 * settings.margin) * view.scale
+    crop = sample_square(view.pixels, centre, extent, settings.side, angle=angle, grey=grey)
+    return crop.reshape(settings.shape)
+
+
+def _whole(photo: Photo, settings: CropSettings) -> npt.NDArray[np.uint8]:
     import cv2
 
-    height, width = image.shape[:2]
-    x, y, box_width, box_height = box
-    side = max(1, round(max(box_width, box_height) * (1 + 2 * margin)))
-    left, top = round(x + box_width / 2 - side / 2), round(y + box_height / 2 - side / 2)
-    right, bottom = left + side, top + side
-    inner = image[max(0, top) : min(height, bottom), max(0, left) : min(width, right)]
-    pads = (max(0, -top), max(0, bottom - height), max(0, -left), max(0, right - width))
-    if not any(pads):
-        return inner
-    # REFLECT_101 needs two pixels to reflect; a sliver of one is repeated instead.
-    mode = cv2.BORDER_REFLECT_101 if min(inner.shape[:2]) > 1 else cv2.BORDER_REPLICATE
-    return np.asarray(cv2.copyMakeBorder(inner, *pads, mode), np.uint8)
-
-
-def _resized(image: npt.NDArray[np.uint8], settings: CropSettings) -> npt.NDArray[np.uint8]:
-    import cv2
-
-    if settings.colour == "grey":
+    image = photo.view(1.0, grey=settings.channels == 1).pixels
+    if settings.channels == 1 and image.ndim == 3:
         image = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
     side = settings.side
     if image.shape[:2] != (side, side):

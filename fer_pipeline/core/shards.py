@@ -1,13 +1,12 @@
-"""Crops on disk: Parquet shards, one for each slice of the manifest, and their list.
+"""A crop shard: the crops and statuses of one slice of the manifest, in one Parquet file.
 
-A shard is the unit of work: written whole or not at all, carried over when its slice and
-settings are unchanged. `crops.json` names the shards that belong together.
+A shard is the unit of work: written whole or not at all, and there already when its name is. What
+shards belong together is the business of `crop_set.py`, how the manifest is cut that of
+`worklist.py`.
 """
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,77 +14,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fer_pipeline.core.crop import CropSettings, PreparedFace, Status, prepare_face
+from fer_pipeline.core.crop import CropSettings, PreparedFace, prepare_face
 from fer_pipeline.core.datasets.base import DataSet
-from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.files import file_digest, publish_json, published, text_digest
-from fer_pipeline.core.manifest import BOX_COLUMNS, listed_boxes, manifest_hash, photos_of
+from fer_pipeline.core.decode import UnreadableError
+from fer_pipeline.core.files import file_digest, published
+from fer_pipeline.core.manifest import listed_boxes, photos_of
+from fer_pipeline.core.storage import Location, parquet_source
+from fer_pipeline.core.worklist import Slice
 
-CROPS_LIST = "crops.json"
 _ROW_GROUP = 256
-_TRIED_AGAIN = (Status.MISSING.value, Status.UNREADABLE.value)
-_SLICE_COLUMNS = ["face_id", "image_path", "list", *BOX_COLUMNS, "content_hash"]
-
-
-@dataclass(frozen=True)
-class Slice:
-    """Rows `start` to `stop` (exclusive) of the manifest, which become shard `number`."""
-
-    number: int
-    start: int
-    stop: int
-
-    @property
-    def file_name(self) -> str:
-        """The shard's name in the crops folder."""
-        return f"shard-{self.number:05d}.parquet"
+_IDENTITY = pa.schema(
+    [("face_id", pa.string()), ("stored_bytes", pa.int64()), ("content_hash", pa.string())]
+)
+"""What tells a face: `stored_bytes` is null where a photo was there and could not be read."""
 
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What one shard holds; `carried_over` when it was there already."""
+    """What one shard holds; `made` counts the faces that were not carried over."""
 
     file_name: str
     rows: int
     hash: str
     statuses: Mapping[str, int]
-    carried_over: bool
-
-
-@dataclass(frozen=True)
-class CropSet:
-    """All shards of one manifest, as `crops.json` holds them."""
-
-    manifest_hash: str
-    settings: CropSettings
-    shards: Sequence[ShardResult]
-    folder: Path
-
-    @property
-    def content_hash(self) -> str:
-        """16 hex digits over the shards' hashes, in order."""
-        return text_digest(self.settings.hash, *(shard.hash for shard in self.shards))
-
-    @property
-    def statuses(self) -> dict[str, int]:
-        """Number of faces by status, all statuses listed."""
-        totals = {status.value: 0 for status in Status}
-        for shard in self.shards:
-            for status, count in shard.statuses.items():
-                totals[status] += count
-        return totals
-
-    @property
-    def paths(self) -> list[Path]:
-        """The shard files, in manifest order."""
-        return [self.folder / shard.file_name for shard in self.shards]
-
-
-def plan_slices(rows: int, shard_rows: int) -> list[Slice]:
-    """Slices of near-equal size, at most `shard_rows` rows each."""
-    count = max(1, -(-rows // shard_rows))
-    edges = [rows * part // count for part in range(count + 1)]
-    return [Slice(part, edges[part], edges[part + 1]) for part in range(count)]
+    made: int = 0
 
 
 def crops_schema(settings: CropSettings) -> pa.Schema:
@@ -100,15 +52,16 @@ def crops_schema(settings: CropSettings) -> pa.Schema:
     }
     return pa.schema(
         [
-            ("face_id", pa.string()),
-            ("stored_bytes", pa.int64()),
+            *_IDENTITY,
             ("status", pa.string()),
             ("reason", pa.string()),
             ("crop", pa.binary(height * width * channels)),
-            ("x", pa.float32()),
-            ("y", pa.float32()),
-            ("width", pa.float32()),
-            ("height", pa.float32()),
+            ("photo_width", pa.int32()),
+            ("photo_height", pa.int32()),
+            ("box_x", pa.float32()),
+            ("box_y", pa.float32()),
+            ("box_width", pa.float32()),
+            ("box_height", pa.float32()),
             ("score", pa.float32()),
             ("iou", pa.float32()),
         ],
@@ -118,137 +71,159 @@ def crops_schema(settings: CropSettings) -> pa.Schema:
 
 def write_shard(
     dataset: DataSet,
-    manifest: pa.Table,
     part: Slice,
-    folder: Path,
+    faces: pa.Table,
+    folder: Location,
     settings: CropSettings,
     on_faces: Callable[[int, int], None] | None = None,
 ) -> ShardResult:
-    """Crop the faces of one slice into its shard, unless that shard is there already.
+    """Crop the faces of one slice (see `worklist.read_slice`) into its shard, unless it is there.
 
+    Faces that stand in an older shard with the same photo, box and settings are carried over.
     `on_faces` is told faces done and faces to do.
     """
-    rows = manifest.slice(part.start, part.stop - part.start)
     path = folder / part.file_name
-    photos = photos_of(rows)
-    stored = dataset.stored_sizes(photos)
-    slice_hash = _slice_hash(dataset, rows, stored, settings)
-    known = _shard_there(path, slice_hash)
-    if known is not None:
-        return known
-    columns: dict[str, list[object]] = {name: [] for name in crops_schema(settings).names}
-    boxes = listed_boxes(rows)
-    for done, (data, box) in enumerate(
-        zip(dataset.read_photos(photos), boxes, strict=True), start=1
-    ):
-        _append(columns, prepare_face(data, box, settings))
+    statuses = _statuses_there(path)
+    if statuses is not None:
+        return _result(path, statuses, made=0)
+    schema = crops_schema(settings)
+    known = _carried_over(part, faces, folder, schema)
+    todo = faces.filter(pa.array(known.place < 0))
+    photos = dataset.read_photos(photos_of(todo), max_bytes=settings.max_file_bytes)
+    statuses, made = [], 0
+    done = faces.num_rows - todo.num_rows
+
+    def tell() -> None:
+        nonlocal done
+        done += 1
         if on_faces:
-            on_faces(done, len(boxes))
-    columns["face_id"] = rows["face_id"].to_pylist()
-    columns["stored_bytes"] = stored.tolist()
-    schema = crops_schema(settings).with_metadata(
-        {**crops_schema(settings).metadata, b"slice_hash": slice_hash.encode()}
-    )
-    with published(path) as temporary:
-        table = pa.Table.from_pydict(columns, schema=schema)
-        pq.write_table(
-            table,
+            on_faces(done, faces.num_rows)
+
+    with (
+        published(path) as temporary,
+        pq.ParquetWriter(
             temporary,
-            row_group_size=_ROW_GROUP,
+            schema,
             compression="lz4",
             use_dictionary=False,
             write_statistics=False,
             write_page_checksum=True,
-        )
-    return _result(path, table["status"], carried_over=False)
+        ) as writer,
+    ):
+        # A row group at a time, so that no more crops than that are in memory.
+        for start in range(0, faces.num_rows, _ROW_GROUP):
+            place = known.place[start : start + _ROW_GROUP]
+            missing = place < 0
+            lacking = faces.slice(start, len(place)).filter(pa.array(missing))
+            prepared = _prepared(photos, lacking, settings, schema, tell)
+            order = np.where(missing, len(known.table) + np.cumsum(missing) - 1, place)
+            group = pa.concat_tables([known.table, prepared]).take(pa.array(order))
+            writer.write_table(group)
+            statuses.append(group["status"].combine_chunks())
+            made += lacking.num_rows
+    return _result(path, pa.chunked_array(statuses, pa.string()), made=made)
 
 
-def publish_crop_set(
-    folder: Path, manifest: pa.Table, settings: CropSettings, shards: Sequence[ShardResult]
-) -> CropSet:
-    """Write `crops.json` for these shards and delete shards that no longer belong."""
-    ordered = sorted(shards, key=lambda shard: shard.file_name)
-    crop_set = CropSet(manifest_hash(manifest), settings, ordered, folder)
-    publish_json(
-        folder / CROPS_LIST,
-        {
-            "manifest_hash": crop_set.manifest_hash,
-            "content_hash": crop_set.content_hash,
-            "settings": asdict(settings),
-            "shards": [asdict(shard) for shard in ordered],
-        },
-    )
-    current = {shard.file_name for shard in ordered}
-    for path in folder.glob("shard-*.parquet"):
-        if path.name not in current:
-            path.unlink()
-    return crop_set
+def _prepared(
+    photos: Iterator[bytes | UnreadableError | None],
+    faces: pa.Table,
+    settings: CropSettings,
+    schema: pa.Schema,
+    tell: Callable[[], None],
+) -> pa.Table:
+    """The rows of these faces, whose photos come next."""
+    columns: dict[str, list[object]] = {name: [] for name in schema.names}
+    for name in _IDENTITY.names:
+        columns[name] = faces[name].to_pylist()
+    for row, box in enumerate(listed_boxes(faces)):
+        data = next(photos)
+        if isinstance(data, UnreadableError):
+            columns["stored_bytes"][row] = None
+        _append(columns, prepare_face(data, box, settings))
+        tell()
+    return pa.Table.from_pydict(columns, schema=schema)
 
 
-def read_crop_set(folder: Path, *, verify: bool = False) -> CropSet:
-    """The crop set listed in `folder`; with `verify`, every shard's bytes are hashed again.
+@dataclass(frozen=True)
+class _Known:
+    """Rows that hold already, and for each face of a slice its row among them, or -1."""
 
-    Raises InputError when there is no list, or a shard isn't what the list says.
+    table: pa.Table
+    place: npt.NDArray[np.int64]
+
+
+def _carried_over(part: Slice, faces: pa.Table, folder: Location, schema: pa.Schema) -> _Known:
+    """What older shards hold of the faces of this slice."""
+    tables, count = [schema.empty_table()], 0
+    wanted = faces["face_id"].combine_chunks()
+    known = np.full(faces.num_rows, -1, np.int64)
+    # A shard of this very name stands there if a photo of it couldn't be read, or it is damaged.
+    for name in (part.file_name, *part.older):
+        for group in _row_groups(folder / name, schema):
+            face = pc.fill_null(pc.index_in(group["face_id"], value_set=wanted), -1).to_numpy()
+            inside = np.flatnonzero(face >= 0)
+            inside = inside[known[face[inside]] < 0]
+            old = group.take(pa.array(inside))
+            new = faces.take(pa.array(face[inside]))
+            same = pc.equal(old["stored_bytes"], new["stored_bytes"])
+            # A hash that only one of them has says nothing: it is taken of photos of equal size.
+            other = pc.not_equal(old["content_hash"], new["content_hash"])
+            holds = pc.and_(pc.fill_null(same, False), pc.invert(pc.fill_null(other, False)))
+            kept = np.flatnonzero(holds.to_numpy())
+            known[face[inside[kept]]] = count + np.arange(len(kept))
+            count += len(kept)
+            hashes = new["content_hash"].take(pa.array(kept))
+            column = schema.get_field_index("content_hash")
+            tables.append(old.take(pa.array(kept)).set_column(column, schema.field(column), hashes))
+    return _Known(pa.concat_tables(tables).combine_chunks(), known)
+
+
+def _row_groups(path: Location, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The row groups of a shard up to the first that is damaged; none of another layout."""
+    try:
+        with pq.ParquetFile(parquet_source(path), page_checksum_verification=True) as file:
+            if file.schema_arrow.equals(schema, check_metadata=True):
+                for group in range(file.num_row_groups):
+                    yield file.read_row_group(group)
+    except (pa.ArrowInvalid, OSError):
+        return
+
+
+def _statuses_there(path: Location) -> pa.ChunkedArray | None:
+    """The statuses of a shard that is there and whole, else None.
+
+    Every page is read: a damaged one must not pass for a whole shard. A shard that holds photos
+    which could not be read is not done with either.
     """
-    path = folder / CROPS_LIST
-    if not path.is_file():
-        raise InputError(f"{path} is not there: materialize face_crops first")
-    stored = json.loads(path.read_text())
-    shards = [ShardResult(**shard) for shard in stored["shards"]]
-    for shard in shards:
-        file = folder / shard.file_name
-        if not file.is_file() or (verify and file_digest(file) != shard.hash):
-            raise InputError(f"{file} is missing or was changed: materialize face_crops again")
-    return CropSet(stored["manifest_hash"], CropSettings(**stored["settings"]), shards, folder)
-
-
-def faces_to_try_again(dataset: DataSet, manifest: pa.Table, crop_set: CropSet) -> int:
-    """How many photos that were missing or unreadable have come or changed since."""
-    changed = start = 0
-    for path, shard in zip(crop_set.paths, crop_set.shards, strict=True):
-        table = pq.read_table(path, columns=["stored_bytes", "status"])
-        failed = pc.is_in(table["status"], value_set=pa.array(_TRIED_AGAIN))
-        rows = manifest.slice(start, shard.rows).filter(failed)
-        before = table["stored_bytes"].filter(failed).to_numpy()
-        changed += int((dataset.stored_sizes(photos_of(rows)) != before).sum())
-        start += shard.rows
-    return changed
-
-
-def _slice_hash(
-    dataset: DataSet, rows: pa.Table, stored: npt.NDArray[np.int64], settings: CropSettings
-) -> str:
-    faces = rows.select(_SLICE_COLUMNS).append_column("stored_bytes", pa.array(stored))
-    return text_digest(dataset.root, settings.hash, manifest_hash(faces))
-
-
-def _shard_there(path: Path, slice_hash: str) -> ShardResult | None:
     if not path.is_file():
         return None
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            if (file.schema_arrow.metadata or {}).get(b"slice_hash") != slice_hash.encode():
-                return None
-            # Every page is read: a damaged one must not be carried over as a whole shard.
-            groups = (file.read_row_group(at) for at in range(file.num_row_groups))
-            parts = [group["status"].combine_chunks() for group in groups]
-            status = pa.chunked_array(parts, pa.string())
+        with pq.ParquetFile(parquet_source(path), page_checksum_verification=True) as file:
+            groups: Iterable[pa.Table] = (
+                file.read_row_group(at) for at in range(file.num_row_groups)
+            )
+            parts = []
+            for group in groups:
+                if group["stored_bytes"].null_count:
+                    return None
+                parts.append(group["status"].combine_chunks())
     except (pa.ArrowInvalid, OSError):
         return None
-    return _result(path, status, carried_over=True)
+    return pa.chunked_array(parts, pa.string())
 
 
-def _result(path: Path, status: pa.ChunkedArray, *, carried_over: bool) -> ShardResult:
+def _result(path: Location, status: pa.ChunkedArray, *, made: int) -> ShardResult:
     counts = {item["values"]: item["counts"] for item in pc.value_counts(status).to_pylist()}
-    return ShardResult(path.name, len(status), file_digest(path), counts, carried_over)
+    return ShardResult(path.name, len(status), file_digest(path), counts, made)
 
 
 def _append(columns: dict[str, list[object]], face: PreparedFace) -> None:
-    x, y, width, height = face.box or (None, None, None, None)
     columns["status"].append(face.status.value)
     columns["reason"].append(face.reason)
     columns["crop"].append(None if face.crop is None else face.crop.tobytes())
-    for name, value in (("x", x), ("y", y), ("width", width), ("height", height)):
-        columns[name].append(value)
+    columns["photo_width"].append(face.photo_width)
+    columns["photo_height"].append(face.photo_height)
+    for name, value in zip(("x", "y", "width", "height"), face.box or (None,) * 4, strict=True):
+        columns[f"box_{name}"].append(value)
     columns["score"].append(face.score)
     columns["iou"].append(face.iou)

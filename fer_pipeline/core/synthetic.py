@@ -18,6 +18,7 @@ import numpy as np
 from fer_pipeline.core.drawing import draw_photo, listed_without_face
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.labels import CODES, NAMES
+from fer_pipeline.core.storage import Location
 from fer_pipeline.core.synthetic_files import (
     AUTO,
     TRAIN,
@@ -116,7 +117,7 @@ def write_release(
     return replace(release, root=root)
 
 
-def is_drawn(root: Path) -> bool:
+def is_drawn(root: Location) -> bool:
     """Whether `root` holds a release that `write_release` drew, so that scores can say so."""
     try:
         known = json.loads((root / _DESCRIPTION).read_text(encoding="utf-8"))

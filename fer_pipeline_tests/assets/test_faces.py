@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from fer_pipeline.assets.faces import face_assets, plan_crop_shards, verified_crop_set
+from fer_pipeline.core.crop_set import CROPS_LIST, read_crop_set
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.manifest import manifest_hash, read_manifest
-from fer_pipeline.core.shards import CROPS_LIST, plan_slices, read_crop_set
+from fer_pipeline.core.worklist import read_slice
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
 
@@ -51,32 +52,37 @@ def test_every_face_of_the_manifest_has_a_status(early: Settings) -> None:
     assert crop_set.statuses["ok"] > 0.8 * manifest.num_rows
 
 
-def test_one_shard_is_planned_for_each_slice(early: Settings) -> None:
-    rows = read_manifest(early.manifest_folder).num_rows
-    smaller = early.model_copy(update={"shard_rows": 20})
-    outputs = list(plan_crop_shards(settings=smaller))
+def test_one_shard_is_planned_for_each_slice(settings: Settings) -> None:
+    rows = read_manifest(settings.manifest_folder).num_rows
+    smaller = settings.model_copy(update={"shard_rows": 30})
+    outputs = list(plan_crop_shards(dg.build_op_context(), settings=smaller))
+    parts = [read_slice(settings.crops_folder, number)[0] for number in range(len(outputs))]
     assert [output.value for output in outputs] == [
-        {"number": part.number, "start": part.start, "stop": part.stop}
-        for part in plan_slices(rows, 20)
+        {"number": part.number, "faces": part.rows} for part in parts
     ]
-    assert len(outputs) == -(-rows // 20)
+    assert sum(part.rows for part in parts) == rows
+    assert len(outputs) > 1
+    assert max(part.rows for part in parts) <= 30
 
 
 def test_shards_that_are_there_are_carried_over(settings: Settings) -> None:
     before = read_crop_set(settings.crops_folder).content_hash
     found = _crops(settings)
-    assert found["shards_carried_over"] == found["shards"] == 1
+    assert (found["faces_made"], found["shards"]) == (0, 1)
+    assert found["faces_carried_over"] == found["dagster/row_count"]
+    assert "faces_per_second" not in found
     assert read_crop_set(settings.crops_folder, verify=True).content_hash == before
 
 
 def test_only_a_damaged_shard_is_written_again(settings: Settings) -> None:
     settings = settings.model_copy(update={"shard_rows": 20})
-    assert _crops(settings)["shards_carried_over"] == 0
+    assert _crops(settings)["faces_made"] == 0
     before = read_crop_set(settings.crops_folder)
-    shard = settings.crops_folder / "shard-00001.parquet"
+    shard = before.paths[1]
     shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
     found = _crops(settings)
-    assert found["shards_carried_over"] == found["shards"] - 1
+    assert found["faces_made"] == before.shards[1].rows
+    assert found["faces_per_second"] > 0
     assert read_crop_set(settings.crops_folder, verify=True).content_hash == before.content_hash
 
 
@@ -84,7 +90,7 @@ def test_shards_of_another_slicing_are_removed(settings: Settings) -> None:
     _crops(settings.model_copy(update={"shard_rows": 20}))
     assert len(list(settings.crops_folder.glob("shard-*"))) > 1
     _crops(settings)
-    assert [path.name for path in settings.crops_folder.glob("shard-*")] == ["shard-00000.parquet"]
+    assert len(list(settings.crops_folder.glob("shard-*"))) == 1
 
 
 def test_report_lists_the_faces_that_have_no_crop(settings: Settings) -> None:
@@ -130,7 +136,7 @@ def test_crops_of_another_manifest_are_refused(early: Settings) -> None:
 
 def test_changed_shard_is_refused(settings: Settings) -> None:
     manifest = read_manifest(settings.manifest_folder)
-    shard = settings.crops_folder / "shard-00000.parquet"
+    (shard,) = settings.crops_folder.glob("shard-*.parquet")
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(bytes(data))

@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 
 from fer_pipeline.assets.stream import TRAINING_POOL, stream_assets
+from fer_pipeline.core.crop_set import CROPS_LIST
 from fer_pipeline.core.manifest import manifest_hash, read_manifest
-from fer_pipeline.core.shards import CROPS_LIST
 from fer_pipeline.reports import metrics_file, report_file
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph

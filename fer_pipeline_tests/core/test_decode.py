@@ -1,3 +1,4 @@
+import contextlib
 import io
 import struct
 import zlib
@@ -8,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fer_pipeline.core.decode import UnreadableError, decode
+from fer_pipeline.core import pictures
+from fer_pipeline.core.decode import Bounds, UnreadableError, decode, open_photo
 from fer_pipeline_tests.core.small_release import encoded, noise
 
 PIXELS = noise(3, 40, 60)
@@ -131,14 +133,42 @@ def test_truncated_photo_is_unreadable_and_not_half_grey(kind):
             decode(data[:part])
 
 
-def test_truncated_jpeg_is_refused_also_by_an_opencv_that_fills_it_with_grey(monkeypatch):
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+@pytest.mark.parametrize("least", [0.1, 0.25, 0.5, 1.0])
+@pytest.mark.parametrize("grey", [False, True])
+def test_truncated_jpeg_is_unreadable_at_every_scale_wherever_it_ends(options, least, grey):
+    data = encoded(noise(2, 300, 400), "JPEG", **options)
+    assert open_photo(data).view(least, grey=grey).scale >= least
+    for part in np.linspace(0.02, 0.98, 25):
+        with pytest.raises(UnreadableError):
+            open_photo(data[: int(part * len(data))]).view(least, grey=grey)
+
+
+def test_jpeg_that_only_opencv_reads_is_read_by_it_unless_it_has_no_end(monkeypatch):
     import cv2
 
-    data = encoded(PIXELS, "JPEG")
-    monkeypatch.setattr(cv2, "imdecode", lambda *_: np.full((40, 60, 3), 128, np.uint8))
-    assert decode(data)[0, 0, 0] == 128
-    with pytest.raises(UnreadableError):
-        decode(data[: len(data) * 2 // 3])
+    # Damaged data makes the first decoder refuse it, the second is made to.
+    data = bytearray(encoded(noise(2, 300, 400), "JPEG"))
+    data[len(data) // 2 : len(data) // 2 + 2] = b"\xff\x01"
+    assert decode(bytes(data)).shape == (300, 400, 3)
+
+    def refuse(*_):
+        raise UnreadableError("refused")
+
+    grey = np.full((300, 400, 3), 128, np.uint8)
+    monkeypatch.setattr("fer_pipeline.core.decode.read_picture", refuse)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: grey)
+    assert decode(bytes(data))[0, 0, 0] == 128
+    with pytest.raises(UnreadableError, match="refused"):
+        decode(bytes(data[: len(data) * 2 // 3]))
+
+
+def test_second_picture_after_the_first_of_a_jpeg_does_no_harm():
+    first, second = (Image.fromarray(noise(seed, 200, 300)) for seed in (1, 2))
+    data = _image(first, "MPO", save_all=True, append_images=[second])
+    cut = data[: -len(data) // 4]
+    for whole in (data, cut):
+        assert np.abs(decode(whole).astype(int) - noise(1, 200, 300)).mean() < 3
 
 
 @pytest.mark.parametrize("tail", [b"\x00" * 40, b"\r\n", b"some appended text"])
@@ -166,8 +196,69 @@ def test_photo_over_the_pixel_bound_is_refused_by_its_header_alone():
     with pytest.raises(UnreadableError, match="60000x60000 pixels, more than 100000000"):
         decode(_png_that_claims(60000, 60000))
     with pytest.raises(UnreadableError, match="60x40 pixels, more than 2399"):
-        decode(encoded(PIXELS), max_pixels=2399)
-    assert decode(encoded(PIXELS), max_pixels=2400).shape == (40, 60, 3)
+        decode(encoded(PIXELS), Bounds(max_pixels=2399))
+    assert decode(encoded(PIXELS), Bounds(max_pixels=2400)).shape == (40, 60, 3)
+
+
+def test_file_over_its_bound_is_refused():
+    data = encoded(PIXELS)
+    assert decode(data, Bounds(max_file_bytes=len(data))).shape == (40, 60, 3)
+    with pytest.raises(UnreadableError, match="a file of more than"):
+        decode(data, Bounds(max_file_bytes=len(data) - 1))
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "pixel_bytes"),
+    [
+        ("L", "JPEG", 1),
+        ("RGB", "JPEG", 3),
+        ("CMYK", "JPEG", 4),
+        ("L", "PNG", 1),
+        ("I;16", "PNG", 2),
+        ("RGB", "PNG", 3),
+        ("RGBA", "PNG", 4),
+        ("F", "TIFF", 4),
+        ("RGB", "WEBP", 12),
+    ],
+)
+def test_bytes_of_a_decoded_pixel_count_by_mode(mode, kind, pixel_bytes):
+    data = _image(Image.new(mode, (60, 40)), kind)
+    assert decode(data, Bounds(max_decoded_bytes=2400 * pixel_bytes)).shape == (40, 60, 3)
+    refusal = f"60x40 pixels of {pixel_bytes} bytes, more than {2400 * pixel_bytes - 1} bytes"
+    with pytest.raises(UnreadableError, match=refusal):
+        decode(data, Bounds(max_decoded_bytes=2400 * pixel_bytes - 1))
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGB", "CMYK", "I;16", "I", "F"])
+def test_strips_give_the_pixels_of_the_whole(mode, monkeypatch):
+    ramp = np.linspace(0, 250, 4000).reshape(50, 80)
+    deep = {"I;16": ramp * 257, "I": ramp * 257, "F": ramp / 250}
+    kinds = {"I;16": np.uint16, "I": np.int32, "F": np.float32}
+    if mode in deep:
+        picture = Image.fromarray(deep[mode].astype(kinds[mode]))
+    else:
+        picture = Image.fromarray(noise(1, 50, 80)).convert(mode)
+    data = _image(picture, "TIFF")
+    whole = decode(data)
+    monkeypatch.setattr(pictures, "_STRIP_PIXELS", 7 * 80)
+    assert np.array_equal(decode(data), whole)
+    assert whole.std() > 20
+    if mode in deep:
+        assert np.abs(whole[:, :, 0] - ramp * (255 / 250 if mode == "F" else 1)).max() <= 1
+
+
+def test_deep_picture_is_converted_without_many_times_its_bytes():
+    import tracemalloc
+
+    data = _image(Image.fromarray(np.full((3000, 4000), 0.5, np.float32)), "TIFF")
+    tracemalloc.start()
+    try:
+        pixels = decode(data)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert pixels[0, 0].tolist() == [127] * 3
+    assert peak < 4.5 * pixels.nbytes  # 12 million doubles alone are 2.7 times the pixels
 
 
 _FILES = {kind: encoded(PIXELS, kind) for kind in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")}
@@ -188,7 +279,7 @@ def test_damaged_bytes_end_as_pixels_or_unreadable_and_as_nothing_else(kind, cha
     for place, value in changes:
         data[int(place * reach)] = value
     try:
-        found = decode(bytes(data[: len(data) - cut]), max_pixels=500_000)
+        found = decode(bytes(data[: len(data) - cut]), Bounds(max_pixels=500_000))
     except UnreadableError:
         return
     assert found.dtype == np.uint8
@@ -209,3 +300,19 @@ def test_every_hostile_file_ends_as_pixels_or_unreadable(real_data):
             ended["read"] += 1
     assert sum(ended.values()) == len(files) > 60
     assert min(ended.values()) > 10
+
+
+def test_no_file_fills_standard_error(real_data, capfd):
+    for file in sorted((real_data / "hostile").iterdir()):
+        with contextlib.suppress(UnreadableError):
+            decode(file.read_bytes())
+    captured = capfd.readouterr()
+    assert captured.err == ""
+
+
+def test_pillows_own_bound_stands_again_after_a_picture():
+    before = Image.MAX_IMAGE_PIXELS
+    decode(encoded(PIXELS, "PNG"))
+    with pytest.raises(UnreadableError):
+        decode(HTML)
+    assert before == Image.MAX_IMAGE_PIXELS

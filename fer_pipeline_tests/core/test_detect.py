@@ -1,9 +1,13 @@
+import threading
+
 import numpy as np
 import pytest
 
-from fer_pipeline.core.decode import decode
-from fer_pipeline.core.detect import DetectedFace, best_face, detect_faces, iou
+from fer_pipeline.core import detect
+from fer_pipeline.core.decode import decode, open_photo, photo_of
+from fer_pipeline.core.detect import DetectedFace, best_face, detect_faces, find_face, iou
 from fer_pipeline.core.drawing import draw_group
+from fer_pipeline_tests.core.small_release import encoded
 
 
 def _face(box, score=0.9):
@@ -73,6 +77,85 @@ def test_largest_face_is_chosen_without_a_listed_box_or_away_from_it():
     assert best_face([small, large], None) is large
     assert best_face([small, large], (300, 300, 20, 20)) is large
     assert best_face([], (5, 5, 20, 20)) is None
+
+
+@pytest.fixture(scope="module")
+def small_and_large():
+    """A large photo with a large face at the left and one of 60 pixels at the right."""
+    import cv2
+
+    image = np.full((1000, 1600, 3), 120, np.uint8)
+    boxes = []
+    for seed, left, side in ((1, 40, 700), (2, 1200, 60)):
+        drawn, (face,) = draw_group(np.random.default_rng(seed), ("Happiness",))
+        factor = side / face.box[2]
+        part = cv2.resize(drawn, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        part = part[: min(900, part.shape[0]), : 1600 - left]
+        image[50 : 50 + part.shape[0], left : left + part.shape[1]] = part
+        x, y, width, height = (factor * value for value in face.box)
+        boxes.append((left + x, 50 + y, width, height))
+    return image, boxes
+
+
+def test_small_face_is_looked_for_in_a_larger_size_of_the_photo(small_and_large, monkeypatch):
+    image, (_, small) = small_and_large
+    right = np.ascontiguousarray(image[:, 1100:])
+    right = np.pad(right, ((0, 0), (1100, 0), (0, 0)), mode="edge")
+    assert iou(find_face(photo_of(right)).box, small) > 0.4
+    monkeypatch.setattr(detect, "_LONG_SIDES", (320,))
+    assert find_face(photo_of(right)) is None
+
+
+def test_listed_face_is_looked_for_on_where_only_another_was_found(small_and_large, monkeypatch):
+    image, (large, small) = small_and_large
+    photo = photo_of(image)
+    assert iou(find_face(photo).box, large) > 0.4
+    assert iou(find_face(photo, small).box, small) > 0.4
+    monkeypatch.setattr(detect, "_LONG_SIDES", (320,))
+    assert iou(find_face(photo, small).box, small) == 0
+
+
+def test_face_in_a_jpeg_is_found_in_a_smaller_decode_and_told_in_pixels_of_the_photo(
+    small_and_large,
+):
+    image, (large, _) = small_and_large
+    photo = open_photo(encoded(image, "JPEG", quality=90))
+    face = find_face(photo)
+    assert iou(face.box, large) > 0.5
+    assert photo.view(0.0).scale == 0.25
+    near = find_face(photo_of(image))
+    assert iou(face.box, near.box) > 0.9
+    assert np.abs(face.landmarks - near.landmarks).max() < 0.02 * large[2]
+
+
+@pytest.mark.parametrize("degrees", [-15, 0, 15])
+def test_eye_line_is_the_angle_by_which_the_face_is_turned(degrees):
+    import cv2
+
+    image, _ = draw_group(np.random.default_rng(1), ("Happiness",))
+    height, width = image.shape[:2]
+    # OpenCV's angles are counter-clockwise.
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), -degrees, 1)
+    turned = cv2.warpAffine(image, turn, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    level = np.degrees(find_face(photo_of(image)).eye_line)
+    assert np.degrees(find_face(photo_of(turned)).eye_line) - level == pytest.approx(degrees, abs=5)
+
+
+def test_threads_find_each_their_own_faces(two_faces):
+    image, _ = two_faces
+    pictures = [image, np.ascontiguousarray(image[:, :240]), np.ascontiguousarray(image[30:270])]
+    alone = [[face.box for face in detect_faces(picture)] for picture in pictures]
+    together = [[], [], []]
+
+    def work(at):
+        together[at] = [[face.box for face in detect_faces(pictures[at])] for _ in range(15)]
+
+    threads = [threading.Thread(target=work, args=(at,)) for at in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == [[boxes] * 15 for boxes in alone]
 
 
 def test_each_real_photo_has_a_face(real_data):

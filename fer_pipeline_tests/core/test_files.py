@@ -1,4 +1,6 @@
+import hashlib
 import json
+import tempfile
 
 import pytest
 
@@ -9,8 +11,10 @@ from fer_pipeline.core.files import (
     publish_json,
     published,
     remove_leftovers,
+    scratch_folder,
     text_digest,
 )
+from fer_pipeline.core.storage import as_location, is_file
 
 
 def test_published_file_appears_whole_and_only_at_the_end(tmp_path):
@@ -73,3 +77,61 @@ def test_digests_tell_contents_and_the_borders_of_parts_apart(tmp_path):
     assert file_digest(tmp_path / "a") == file_digest(tmp_path / "b") != file_digest(tmp_path / "c")
     assert len(file_digest(tmp_path / "a")) == 16
     assert len({text_digest("ab", "c"), text_digest("a", "bc"), text_digest("abc")}) == 3
+
+
+@pytest.fixture
+def store():
+    folder = as_location("memory://published/home")
+    yield folder
+    if folder.fs.exists("/published"):
+        folder.fs.rm("/published", recursive=True)
+
+
+def test_object_appears_whole_and_only_at_the_end(store):
+    target = store / "new" / "file.bin"
+    with published(target) as temporary:
+        temporary.write_bytes(b"whole")
+        assert temporary.name == "file.bin"
+        assert not is_file(target)
+    assert target.read_bytes() == b"whole"
+    assert not temporary.exists()
+    publish_json(target, [1])
+    assert json.loads(target.read_text()) == [1]
+
+
+def test_failure_keeps_the_old_object_and_no_temporary_file(store):
+    target = store / "file.bin"
+    publish_bytes(target, b"old")
+
+    def write_half():
+        with published(target) as temporary:
+            temporary.write_bytes(b"half of the new")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_half()
+    assert target.read_bytes() == b"old"
+    assert file_digest(target) == _digest(b"old")
+
+
+def _digest(data):
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
+
+
+def test_scratch_folder_is_local_and_goes_with_the_block(store, tmp_path):
+    for place in (tmp_path / "new", store):
+        with scratch_folder(place) as folder:
+            (folder / "rows").write_bytes(b"x")
+            assert folder.is_relative_to(tmp_path) == (place != store)
+        assert not folder.exists()
+
+
+def test_leftovers_of_an_upload_go_when_their_process_has_ended(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with scratch_folder(store) as living:
+        own = living.name.split(".")[2]
+        dead = tmp_path / living.name.replace(own, "999999999")
+        dead.mkdir()
+        assert remove_leftovers(store) == 1
+        assert not dead.exists()
+        assert living.exists()

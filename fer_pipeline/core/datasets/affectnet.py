@@ -27,6 +27,8 @@ from fer_pipeline.core.datasets.base import (
 from fer_pipeline.core.datasets.csv_rows import TextRows, count_lines, first_fields, read_text_rows
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.labels import CODES, NAMES, expression_name
+from fer_pipeline.core.read_ahead import Stored, local_files, remote_files
+from fer_pipeline.core.storage import Location, file_facts, is_file, is_folder
 
 _COLUMNS = (
     "subDirectory_filePath",
@@ -40,6 +42,7 @@ _COLUMNS = (
     "arousal",
 )
 _BOX = _COLUMNS[1:5]
+_LANDMARKS = "facial_landmarks"
 _NUMBERS = (*_BOX, "valence", "arousal")
 _NOT_DEFINED = -2.0
 
@@ -70,10 +73,10 @@ class AffectNet:
     name = "affectnet"
     faces_are_cropped = False
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Location) -> None:
         """Find the lists under `root`; raises InputError where there is none."""
         self.root = root
-        self._present = {key: item for key, item in _LISTS.items() if (root / item.file).is_file()}
+        self._present = {key: item for key, item in _LISTS.items() if is_file(root / item.file)}
         if not self._present:
             wanted = ", ".join(item.file for item in _LISTS.values())
             raise InputError(
@@ -86,7 +89,7 @@ class AffectNet:
             if any(item.annotation == kind for item in self._present.values())
         }
 
-    def lists(self) -> Mapping[str, Sequence[Path]]:
+    def lists(self) -> Mapping[str, Sequence[Location]]:
         """The lists that are there, each one file."""
         return {name: [self.root / item.file] for name, item in self._present.items()}
 
@@ -99,8 +102,25 @@ class AffectNet:
         for name in names or self._present:
             path = self.root / self._present[name].file
             order, has_header = _column_order(path)
-            for rows in read_text_rows(path, order, has_header=has_header):
+            needed = [column for column in order if column != _LANDMARKS]
+            for rows in read_text_rows(path, order, has_header=has_header, only=needed):
                 yield self._typed(name, rows)
+
+    def landmarks(self, name: str, rows: npt.NDArray[np.int32]) -> Iterator[pa.Array]:
+        """The landmarks' text of these rows of a list; see `DataSet.landmarks`."""
+        path = self.root / self._present[name].file
+        order, has_header = _column_order(path)
+        done = 0
+        for found in read_text_rows(path, order, has_header=has_header, only=[_LANDMARKS]):
+            if not len(found.rows):
+                continue
+            end = int(np.searchsorted(rows, np.int32(found.rows[-1]), side="right"))
+            texts = found.columns[_LANDMARKS].combine_chunks()
+            if end - done < len(texts):
+                numbers = columns.row_numbers(found.rows)
+                texts = texts.take(np.searchsorted(numbers, rows[done:end]))
+            yield texts
+            done = end
 
     def count_rows(self, name: str) -> int:
         """The lines of the list that aren't blank, its header apart."""
@@ -113,21 +133,24 @@ class AffectNet:
 
     def photo_sizes(self, photos: Sequence[Photo]) -> npt.NDArray[np.int64]:
         """Bytes of each photo file, -1 where there is none; shape (n,)."""
-        return np.fromiter(
-            (_size(self._photo_path(photo)) for photo in photos), np.int64, len(photos)
-        )
+        paths = map(self._photo_path, photos)
+        if isinstance(self.root, Path):
+            return np.fromiter(map(_size, paths), np.int64, len(photos))
+        sizes = file_facts(self.root.fs, list(paths), lambda info: int(info["size"]), -1)
+        return np.array(sizes, np.int64)
 
     def stored_sizes(self, photos: Sequence[Photo]) -> npt.NDArray[np.int64]:
         """Each photo is a file of its own: the same as `photo_sizes`."""
         return self.photo_sizes(photos)
 
-    def read_photos(self, photos: Sequence[Photo]) -> Iterator[bytes | None]:
-        """The bytes of each photo file in turn, None where there is none."""
-        for photo in photos:
-            try:
-                yield Path(self._photo_path(photo)).read_bytes()
-            except OSError:
-                yield None
+    def read_photos(
+        self, photos: Sequence[Photo], max_bytes: int | None = None
+    ) -> Iterator[Stored]:
+        """The bytes of each photo file in turn; see `DataSet.read_photos`."""
+        paths = map(self._photo_path, photos)
+        if isinstance(self.root, Path):
+            return local_files(paths, max_bytes)
+        return remote_files(self.root.fs, paths, max_bytes)
 
     def _annotation(self, photo: Photo) -> str:
         return self._present[photo[0]].annotation
@@ -145,30 +168,27 @@ class AffectNet:
         code = _codes(table["expression"])
         refused = np.any([refused for _, refused in cells.values()], axis=0)
         far = np.any([np.isfinite(cells[c][0]) & ~columns.whole(cells[c][0]) for c in _BOX], axis=0)
-        no_path = columns.missing(paths)
+        no_path, no_label = columns.missing(paths), columns.missing(table["expression"])
         # The first reason that holds is the one written down.
-        reasons = np.select(
-            [
-                no_path & columns.missing(table["expression"]),
-                no_path,
-                columns.unsafe_path(paths),
-                refused | far,
-                columns.missing(table["expression"]),
-                code < 0,
-            ],
-            ["empty_row", "no_path", "unsafe_path", "not_a_number", "no_label", UNKNOWN_LABEL],
-            default="",
-        )
-        values = {"unsafe_path": paths, "not_a_number": None, UNKNOWN_LABEL: table["expression"]}
-        numbers = np.asarray(rows.rows, np.int32)
-        kept = np.flatnonzero(reasons == "")
-        bad = np.flatnonzero(reasons != "")
+        tests = {
+            "empty_row": no_path & no_label,
+            "no_path": no_path,
+            "unsafe_path": columns.unsafe_path(paths),
+            "not_a_number": refused | far,
+            "no_label": no_label,
+            UNKNOWN_LABEL: code < 0,
+        }
+        is_bad = np.any(list(tests.values()), axis=0)
+        values = {"unsafe_path": paths, UNKNOWN_LABEL: table["expression"]}
+        numbers = columns.row_numbers(rows.rows)
         bad_rows = [(number, "wrong_field_count", text) for number, text in rows.malformed]
-        for at in bad:
-            column = values.get(str(reasons[at]))
+        for at in np.flatnonzero(is_bad):
+            reason = next(reason for reason, holds in tests.items() if holds[at])
+            column = values.get(reason)
             cell = column[int(at)].as_py() if column is not None else _row_text(table, int(at))
-            bad_rows.append((int(numbers[at]), str(reasons[at]), cell))
+            bad_rows.append((int(numbers[at]), reason, cell))
         bad_rows.sort()
+        kept = np.flatnonzero(~is_bad) if is_bad.any() else slice(None)
         rejected = rejected_table(
             self.name,
             name,
@@ -180,8 +200,7 @@ class AffectNet:
             name,
             annotation,
             numbers[kept],
-            paths.take(kept).combine_chunks(),
-            table["facial_landmarks"].take(kept).combine_chunks(),
+            (paths.take(kept) if is_bad.any() else paths).combine_chunks(),
             code[kept],
             {column: cell[kept] for column, (cell, _) in cells.items()},
         )
@@ -193,7 +212,6 @@ class AffectNet:
         annotation: str,
         rows: npt.NDArray[np.int32],
         paths: pa.Array,
-        landmarks: pa.Array,
         code: npt.NDArray[np.int8],
         cells: Mapping[str, npt.NDArray[np.float64]],
     ) -> pa.Table:
@@ -203,16 +221,16 @@ class AffectNet:
         box = [columns.int32_or_null(cells[column], has_box) for column in _BOX]
         arrays = {
             "face_id": columns.face_ids(self.name, annotation, paths, box),
-            "source": pa.array([self.name] * count, pa.string()),
+            "source": pa.repeat(self.name, count),
             "image_path": paths,
-            "list": pa.array([name] * count, pa.string()),
+            "list": pa.repeat(name, count),
             "row": pa.array(rows),
-            "annotation": pa.array([annotation] * count, pa.string()),
+            "annotation": pa.repeat(annotation, count),
             "expression": pa.array(code),
             "valence": _affect(cells["valence"]),
             "arousal": _affect(cells["arousal"]),
             **dict(zip(_BOX, box, strict=True)),
-            "landmarks": landmarks,
+            "landmarks": pa.nulls(count, pa.string()),
             "votes": pa.nulls(count, VOTES_TYPE),
             "issue": pa.nulls(count, pa.string()),
         }
@@ -244,7 +262,7 @@ def _items(table: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
     return zip(table.column_names, table.columns, strict=True)
 
 
-def _column_order(path: Path) -> tuple[list[str], bool]:
+def _column_order(path: Location) -> tuple[list[str], bool]:
     """The order of the columns in a list, and whether its first row is a header."""
     first = [field.strip() for field in first_fields(path) or ()]
     known = {name.casefold(): name for name in _COLUMNS}
@@ -259,18 +277,26 @@ def _column_order(path: Path) -> tuple[list[str], bool]:
     return [known.get(field.casefold(), field) for field in first], True
 
 
-def _photo_root(root: Path, word: str) -> Path:
-    """The tree of photos: seen with underscores or blanks, with and without `_compressed`."""
+def _photo_root(root: Location, word: str) -> str:
+    """The tree of photos, as its file system names it.
+
+    Seen with underscores or blanks, with and without `_compressed`.
+    """
     images = (f"{word}_Annotated_Images", f"{word} Annotated Images")
     parents = (root / f"{word}_Annotated_compressed", root / f"{word} Annotated compressed", root)
     for parent in parents:
         for name in images:
-            if (parent / name).is_dir():
-                return parent / name
+            if is_folder(parent / name):
+                # A location for each of a million photos is slow.
+                return _name(parent / name)
     raise InputError(
         f"{root} has no folder of photos {word}_Annotated_compressed/{images[0]}: "
         "unpack the photo archives beside the lists"
     )
+
+
+def _name(path: Location) -> str:
+    return str(path) if isinstance(path, Path) else path.path
 
 
 def _size(path: str) -> int:

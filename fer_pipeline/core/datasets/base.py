@@ -7,12 +7,14 @@ of splits beyond naming the role of each list, and nothing of pixels.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from fer_pipeline.core.read_ahead import Stored
+from fer_pipeline.core.storage import Location
 
 VOTES_TYPE = pa.list_(pa.int8())
 """Ten vote counts, or null. Parquet readers refuse nulls in lists of a fixed size."""
@@ -65,7 +67,11 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class RowBatch:
-    """Some rows of one list: `kept` has INDEX_SCHEMA, `rejected` has REJECTED_SCHEMA."""
+    """Some rows of one list: `kept` has INDEX_SCHEMA, `rejected` has REJECTED_SCHEMA.
+
+    The columns `landmarks` and `issue` are null here: `DataSet.landmarks` gives the one, which is
+    most of a list's bytes and needed only once, and the index stage the other.
+    """
 
     kept: pa.Table
     rejected: pa.Table
@@ -76,14 +82,14 @@ Photo = tuple[str, str]
 
 
 class DataSet(Protocol):
-    """One data set on disk, in one format."""
+    """One data set under a folder or an address, in one format."""
 
     name: str
-    root: Path
+    root: Location
     faces_are_cropped: bool
     """True when a picture is the face itself, so that no box and no detection are needed."""
 
-    def lists(self) -> Mapping[str, Sequence[Path]]:
+    def lists(self) -> Mapping[str, Sequence[Location]]:
         """Each list's name and the files that hold it, in reading order."""
         ...
 
@@ -95,6 +101,14 @@ class DataSet(Protocol):
         """Every row of the named lists (default: all), kept or rejected, in order of the lists.
 
         Raises InputError where a list as a whole can't be read.
+        """
+        ...
+
+    def landmarks(self, name: str, rows: npt.NDArray[np.int32]) -> Iterator[pa.Array]:
+        """The landmarks' text (string, null where there is none) of these data rows of a list.
+
+        `rows` are rising row numbers, as in the column `row` of `batches`; the arrays that come
+        hold one text for each of them, in order.
         """
         ...
 
@@ -118,8 +132,14 @@ class DataSet(Protocol):
         """
         ...
 
-    def read_photos(self, photos: Sequence[Photo]) -> Iterator[bytes | None]:
-        """The stored bytes of each photo in turn, None where it is missing."""
+    def read_photos(
+        self, photos: Sequence[Photo], max_bytes: int | None = None
+    ) -> Iterator[Stored]:
+        """The stored bytes of each photo in turn, None where it is missing.
+
+        An UnreadableError where it is there and can't be read, or has more than `max_bytes`
+        bytes, which are then not read.
+        """
         ...
 
 

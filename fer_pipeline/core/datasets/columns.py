@@ -13,12 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _MISSING = ("", "null", "nan", "none", "na", "n/a", "\\n")
+_LONGEST_MISSING = max(map(len, _MISSING))
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$"
 
 
 def missing(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     """Which cells of a text column hold no value; shape (n,)."""
-    text = pc.utf8_lower(pc.utf8_trim_whitespace(column))
+    text = pc.utf8_trim_whitespace(column)
+    # Whole columns of paths need no closer look.
+    if pc.min(pc.binary_length(text)).as_py() not in range(_LONGEST_MISSING + 1):
+        return _numpy(pc.is_null(text))
+    text = pc.utf8_lower(text)
     return _numpy(pc.fill_null(pc.is_in(text, value_set=pa.array(_MISSING)), True))
 
 
@@ -26,14 +31,13 @@ def numbers(
     column: pa.ChunkedArray,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """A text column as float64 (NaN where missing or refused) and which cells were refused."""
-    try:
-        values = _numpy(pc.cast(column, pa.float64()))
-    except pa.ArrowInvalid:
-        pass
-    else:
-        # Infinity and what else only a cast accepts is judged below, whatever stands beside it.
-        if np.isfinite(values).all():
-            return values, np.zeros(len(column), bool)
+    values = _cast(column)
+    if values is None:
+        # Rows of NULL among numbers; what else isn't a number is judged below.
+        plain = pc.is_in(column, value_set=pa.array(["NULL", ""]))
+        values = _cast(pc.if_else(plain, pa.scalar(None, pa.string()), column))
+    if values is not None:
+        return values, np.zeros(len(column), bool)
     text = pc.utf8_trim_whitespace(column)
     readable = _numpy(pc.fill_null(pc.match_substring_regex(text, _NUMBER), False))
     refused = ~(readable | missing(column))
@@ -41,6 +45,13 @@ def numbers(
     values = _numpy(pc.fill_null(cast, np.nan))
     overflown = np.isinf(values)
     return np.where(overflown, np.nan, values), refused | overflown
+
+
+def row_numbers(rows: Sequence[int] | range) -> npt.NDArray[np.int32]:
+    """Row numbers as int32; shape (n,)."""
+    if isinstance(rows, range):
+        return np.arange(rows.start, rows.stop, dtype=np.int32)
+    return np.asarray(rows, np.int32)
 
 
 def whole(values: npt.NDArray[np.float64], limit: int = 10**6) -> npt.NDArray[np.bool_]:
@@ -69,15 +80,26 @@ def face_ids(source: str, photo_root: str, paths: pa.Array, box: Sequence[pa.Arr
     The same face of the same photo has the same id in whatever list it stands.
     """
     parts = [pc.fill_null(pc.cast(side, pa.string()), "") for side in box]
-    text = pc.binary_join_element_wise(paths, *parts, "|")
-    prefix = f"{source}|{photo_root}|"
-    return pa.array(
-        [
-            hashlib.blake2b((prefix + row).encode(), digest_size=8).hexdigest()
-            for row in text.to_pylist()
-        ],
-        pa.string(),
+    text = pc.binary_join_element_wise(f"{source}|{photo_root}", paths, *parts, "|")
+    hashed, rows = hashlib.blake2b, pc.cast(text, pa.binary()).to_pylist()
+    digests = b"".join([hashed(row, digest_size=8).digest() for row in rows])
+    # The buffers of a string array of 16 characters a row, made at once.
+    ends = np.arange(0, 16 * len(rows) + 1, 16, dtype=np.int32)
+    return pa.StringArray.from_buffers(
+        len(rows), pa.py_buffer(ends), pa.py_buffer(digests.hex().encode())
     )
+
+
+def _cast(column: pa.ChunkedArray) -> npt.NDArray[np.float64] | None:
+    """Text as float64 (null is NaN), or None where a cell isn't plainly a finite number."""
+    try:
+        numbers = pc.cast(column, pa.float64())
+    except pa.ArrowInvalid:
+        return None
+    # Infinity, and NaN in letters, are what only a cast accepts.
+    if not pc.all(pc.is_finite(numbers), min_count=0).as_py():
+        return None
+    return _numpy(numbers)
 
 
 def _numpy(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:

@@ -6,17 +6,24 @@ first one, or at text that isn't UTF-8, reading goes on with Python's csv module
 
 import codecs
 import csv
+import io
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.storage import Location, file_size, open_binary
 
-_BLOCK_BYTES = 16 << 20
+# Small enough for the processor's cache, large enough that a block's overhead is nothing.
+_BLOCK_BYTES = 4 << 20
 _SLOW_BATCH_ROWS = 20_000
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -32,20 +39,24 @@ class TextRows:
     malformed: Sequence[tuple[int, str]]
 
 
-def first_fields(path: Path) -> list[str] | None:
+def first_fields(path: Location) -> list[str] | None:
     """The fields of the first row that isn't blank, byte-order mark apart; None when empty."""
     with _open_text(path) as stream:
         return next((fields for fields in csv.reader(stream) if fields), None)
 
 
-def read_text_rows(path: Path, names: Sequence[str], *, has_header: bool) -> Iterator[TextRows]:
-    """Every data row of a CSV file as text in the columns `names`; blank lines are no rows.
+def read_text_rows(
+    path: Location, names: Sequence[str], *, has_header: bool, only: Sequence[str] | None = None
+) -> Iterator[TextRows]:
+    """Every data row of a CSV file of columns `names` as text; blank lines are no rows.
 
+    `only` says which of the columns are wanted (default: all). Row numbers don't depend on it.
     Raises InputError when the file can't be opened or read.
     """
     done = 0
+    wanted = [name for name in names if only is None or name in only]
     try:
-        for table in _fast_batches(path, names, has_header=has_header):
+        for table in ahead(_fast_batches(path, names, wanted, has_header=has_header)):
             yield TextRows(table, range(done + 1, done + table.num_rows + 1), ())
             done += table.num_rows
         return
@@ -53,12 +64,23 @@ def read_text_rows(path: Path, names: Sequence[str], *, has_header: bool) -> Ite
         pass
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror or error}") from error
-    yield from _exact_batches(path, names, has_header=has_header, skip=done)
+    for rows in _exact_batches(path, names, has_header=has_header, skip=done):
+        chosen = [at for at, name in enumerate(names) if name in wanted]
+        yield TextRows(rows.columns.select(chosen), rows.rows, rows.malformed)
 
 
-def count_lines(path: Path) -> int:
+def ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+    """The same items; while one is used, the next is made in another thread."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
+
+
+def count_lines(path: Location) -> int:
     """The lines of a file that aren't blank; of rows, where a quoted field may span lines."""
-    with path.open("rb") as stream:
+    with open_binary(path) as stream:
         if stream.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
             stream.seek(0)
         lines = quotes = 0
@@ -73,14 +95,18 @@ def count_lines(path: Path) -> int:
         return sum(1 for _ in _rows_of(stream, path))
 
 
-def _fast_batches(path: Path, names: Sequence[str], *, has_header: bool) -> Iterator[pa.Table]:
-    if path.stat().st_size == 0:
+def _fast_batches(
+    path: Location, names: Sequence[str], wanted: Sequence[str], *, has_header: bool
+) -> Iterator[pa.Table]:
+    if not file_size(path):
         return
     reader = pa_csv.open_csv(
-        path,
+        path if isinstance(path, Path) else open_binary(path),
         read_options=pa_csv.ReadOptions(column_names=list(names), block_size=_BLOCK_BYTES),
         convert_options=pa_csv.ConvertOptions(
-            column_types={name: pa.string() for name in names}, strings_can_be_null=False
+            column_types={name: pa.string() for name in names},
+            strings_can_be_null=False,
+            include_columns=wanted,
         ),
     )
     header_pending = has_header
@@ -94,7 +120,7 @@ def _fast_batches(path: Path, names: Sequence[str], *, has_header: bool) -> Iter
 
 
 def _exact_batches(
-    path: Path, names: Sequence[str], *, has_header: bool, skip: int
+    path: Location, names: Sequence[str], *, has_header: bool, skip: int
 ) -> Iterator[TextRows]:
     schema = pa.schema([(name, pa.string()) for name in names])
     rows: list[int] = []
@@ -126,7 +152,7 @@ def _exact_batches(
         yield batch()
 
 
-def _rows_of(stream: Iterator[str], path: Path) -> Iterator[list[str]]:
+def _rows_of(stream: Iterator[str], path: Location) -> Iterator[list[str]]:
     csv.field_size_limit(2**31 - 1)
     try:
         yield from (fields for fields in csv.reader(stream) if fields)
@@ -134,9 +160,10 @@ def _rows_of(stream: Iterator[str], path: Path) -> Iterator[list[str]]:
         raise InputError(f"{path} can't be read as CSV: {error}; write it anew as CSV") from error
 
 
-def _open_text(path: Path):  # type: ignore[no-untyped-def]
+def _open_text(path: Location) -> io.TextIOWrapper:
     try:
-        # Bytes that aren't UTF-8 become U+FFFD, so that their row can still be named.
-        return path.open(encoding="utf-8-sig", errors="replace", newline="")
+        stream = open_binary(path)
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror or error}") from error
+    # Bytes that aren't UTF-8 become U+FFFD, so that their row can still be named.
+    return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")

@@ -8,7 +8,6 @@ annotator votes.
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +28,8 @@ from fer_pipeline.core.datasets.base import (
 )
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.labels import CODES, VOTE_NAMES, expression_name, known_aliases
+from fer_pipeline.core.read_ahead import Stored, too_large
+from fer_pipeline.core.storage import Location, file_size, files_in, parquet_source, relative_name
 
 _FILE = re.compile(r"^(?P<split>train|validation|test)(-.*)?\.parquet$")
 _BATCH_ROWS = 8192
@@ -40,12 +41,12 @@ class HfParquet:
     name = "hf-parquet"
     faces_are_cropped = True
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Location) -> None:
         """Find the files and read their headers; raises InputError where they don't fit."""
         self.root = root
-        found: dict[str, list[Path]] = {}
+        found: dict[str, list[Location]] = {}
         for folder in (root / "data", root):
-            for path in sorted(folder.glob("*.parquet")):
+            for path in files_in(folder, "*.parquet"):
                 if match := _FILE.match(path.name):
                     found.setdefault(match["split"], []).append(path)
             if found:
@@ -55,16 +56,16 @@ class HfParquet:
                 f"{root} holds no data/train-*.parquet, validation-*.parquet or test-*.parquet: "
                 "give --root the folder that holds data/"
             )
-        self._lists: dict[str, list[Path]] = {
+        self._lists: dict[str, list[Location]] = {
             name: found[name] for name in ("train", "validation", "test") if name in found
         }
         self._readers = {
-            path.relative_to(root).as_posix(): _ParquetPhotos(path)
+            relative_name(path, root): _ParquetPhotos(path)
             for paths in self._lists.values()
             for path in paths
         }
 
-    def lists(self) -> Mapping[str, Sequence[Path]]:
+    def lists(self) -> Mapping[str, Sequence[Location]]:
         """The given splits that are there, each one or more files."""
         return self._lists
 
@@ -77,7 +78,7 @@ class HfParquet:
         for name in names or self._lists:
             done = 0
             for path in self._lists[name]:
-                relative = path.relative_to(self.root).as_posix()
+                relative = relative_name(path, self.root)
                 reader = self._readers[relative]
                 at = 0
                 for batch in reader.labels():
@@ -85,9 +86,14 @@ class HfParquet:
                     at += batch.num_rows
                 done += at
 
+    def landmarks(self, name: str, rows: npt.NDArray[np.int32]) -> Iterator[pa.Array]:  # noqa: ARG002 - all alike
+        """The format has no landmarks: nulls."""
+        yield pa.nulls(len(rows), pa.string())
+
     def count_rows(self, name: str) -> int:
         """The rows that the files' footers state."""
-        return sum(int(pq.read_metadata(path).num_rows) for path in self._lists[name])
+        footers = (pq.read_metadata(parquet_source(path)) for path in self._lists[name])
+        return sum(int(footer.num_rows) for footer in footers)
 
     def photo_key(self, photo: Photo) -> str:
         """Each row is a picture of its own."""
@@ -101,14 +107,20 @@ class HfParquet:
 
     def stored_sizes(self, photos: Sequence[Photo]) -> npt.NDArray[np.int64]:
         """Bytes of the Parquet file that holds each picture; shape (n,)."""
-        sizes = {name: reader.path.stat().st_size for name, reader in self._readers.items()}
+        sizes = {name: file_size(reader.path) for name, reader in self._readers.items()}
         return np.fromiter((sizes[_place(photo)[0]] for photo in photos), np.int64, len(photos))
 
-    def read_photos(self, photos: Sequence[Photo]) -> Iterator[bytes | None]:
+    def read_photos(
+        self, photos: Sequence[Photo], max_bytes: int | None = None
+    ) -> Iterator[Stored]:
         """The encoded bytes of each picture in turn; one row group is held at a time."""
         for photo in photos:
             name, row = _place(photo)
-            yield self._readers[name].picture(row)
+            data = self._readers[name].picture(row)
+            if data is not None and max_bytes is not None and len(data) > max_bytes:
+                yield too_large(max_bytes)
+            else:
+                yield data
 
     def _typed(
         self,
@@ -155,10 +167,10 @@ class HfParquet:
 class _ParquetPhotos:
     """One Parquet file: its label table, and pictures by row."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Location) -> None:
         self.path = path
         try:
-            schema = pq.read_schema(path)
+            schema = pq.read_schema(parquet_source(path))
         except (pa.ArrowInvalid, OSError) as error:
             raise InputError(f"{path} is not a readable Parquet file; fetch it anew") from error
         lacking = [name for name in ("image", "label") if name not in schema.names]
@@ -179,7 +191,7 @@ class _ParquetPhotos:
 
     def labels(self) -> Iterator[pa.RecordBatch]:
         """Labels and votes, a batch of rows at a time, in file order."""
-        with pq.ParquetFile(self.path) as file:
+        with pq.ParquetFile(parquet_source(self.path)) as file:
             yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=self._columns)
 
     def votes(self, batch: pa.RecordBatch, kept: npt.NDArray[np.intp]) -> pa.Array:
@@ -206,7 +218,7 @@ class _ParquetPhotos:
     def sizes(self) -> npt.NDArray[np.int64]:
         """Bytes of every picture in the file, -1 where there is none; shape (rows,)."""
         parts = []
-        with pq.ParquetFile(self.path) as file:
+        with pq.ParquetFile(parquet_source(self.path)) as file:
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=["image"]):
                 lengths = pc.fill_null(pc.binary_length(batch.column("image").field("bytes")), -1)
                 parts.append(lengths.to_numpy(zero_copy_only=False).astype(np.int64))
@@ -215,14 +227,14 @@ class _ParquetPhotos:
     def picture(self, row: int) -> bytes | None:
         """The encoded bytes of row `row` of the file."""
         if self._starts is None:
-            meta = pq.read_metadata(self.path)
+            meta = pq.read_metadata(parquet_source(self.path))
             sizes = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
             self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         if not 0 <= row < self._starts[-1]:
             return None
         group = int(np.searchsorted(self._starts, row, side="right")) - 1
         if self._group is None or self._group[0] != group:
-            with pq.ParquetFile(self.path) as file:
+            with pq.ParquetFile(parquet_source(self.path)) as file:
                 column = file.read_row_group(group, columns=["image"])["image"]
             self._group = (group, column.combine_chunks().field("bytes"))
         value = self._group[1][row - int(self._starts[group])].as_py()
@@ -234,7 +246,7 @@ def _place(photo: Photo) -> tuple[str, int]:
     return name, int(row)
 
 
-def _codes_of(path: Path, schema: pa.Schema) -> npt.NDArray[np.int8]:
+def _codes_of(path: Location, schema: pa.Schema) -> npt.NDArray[np.int8]:
     """The AffectNet code of each class number of the file."""
     text = (schema.metadata or {}).get(b"huggingface")
     try:
@@ -258,7 +270,7 @@ def _codes_of(path: Path, schema: pa.Schema) -> npt.NDArray[np.int8]:
     return np.asarray(codes, np.int8)
 
 
-def _vote_columns(path: Path, schema: pa.Schema) -> list[int]:
+def _vote_columns(path: Location, schema: pa.Schema) -> list[int]:
     """For each place of the file's votes the place in VOTE_NAMES; empty without votes."""
     text = (schema.metadata or {}).get(b"vote_columns")
     if "votes" not in schema.names or text is None:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from fer_pipeline.core.datasets import open_dataset
 from fer_pipeline.core.datasets.base import UNKNOWN_LABEL, Role
+from fer_pipeline.core.decode import UnreadableError
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.index import count_kept_and_rejected
 from fer_pipeline_tests.core.small_release import (
@@ -253,7 +254,7 @@ def test_training_and_validation_share_one_photo_and_the_automatic_list_has_its_
     assert keys[0] == keys[1] != keys[2]
 
 
-def test_missing_photo_a_folder_and_an_endless_name_are_missing_and_no_error(root):
+def test_missing_photo_and_an_endless_name_are_missing_and_a_folder_is_unreadable(root):
     write_list(root, "manual_train", [line()])
     write_photo(root, "1/empty.jpg", b"")
     write_photo(root, "1/a.jpg", encoded(noise()))
@@ -261,7 +262,8 @@ def test_missing_photo_a_folder_and_an_endless_name_are_missing_and_no_error(roo
     names = ["1/empty.jpg", "1/gone.jpg", "1", "x" * 5000, "1/a.jpg"]
     photos = [("manual_train", name) for name in names]
     read = list(dataset.read_photos(photos))
-    assert read[:4] == [b"", None, None, None]
+    assert [read[0], read[1], read[3]] == [b"", None, None]
+    assert isinstance(read[2], UnreadableError)
     assert read[4] == encoded(noise())
     sizes = dataset.photo_sizes(photos)
     assert sizes[[0, 1, 3]].tolist() == [0, -1, -1]

@@ -1,0 +1,106 @@
+"""What a full or forbidden disk comes to, in one sentence, whoever ran into it.
+
+Python and Arrow say so by an errno; SQLite, on which Dagster and MLflow keep their books, by words
+of its own.
+"""
+
+import errno
+import os
+import shutil
+import sqlite3
+import tempfile
+from pathlib import Path
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""The numbers of a full disk and of a used-up quota."""
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+_SQLITE_FULL = "database or disk is full"
+_SQLITE_FORBIDDEN = ("unable to open database file", "attempt to write a readonly database")
+_SQLITE_EITHER = "disk I/O error"
+_SQLITE_GROWS = ("SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_SHMMAP")
+_LITTLE_ROOM = 1 << 20
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the error, or what led to it, is a disk without room or a used-up quota."""
+    return any(_kind(cause) == "full" for cause in _causes(error))
+
+
+def disk_problem(error: BaseException, home: os.PathLike[str] | str) -> str | None:
+    """One sentence with folder and remedy for a disk that is full or forbidden; else None.
+
+    `home` stands in for the folder where the error names none.
+    """
+    for cause in _causes(error):
+        kind = _kind(cause)
+        if kind is None:
+            continue
+        named = cause.filename if isinstance(cause, OSError) else None
+        if kind == "full":
+            place = _folder(named) if isinstance(named, str | bytes) else _fullest(Path(home))
+            return (
+                f"there is no room left in {place}: free some there, then run again, which goes "
+                "on from what is there"
+            )
+        if isinstance(named, str | bytes):
+            reason = cause.strerror if isinstance(cause, OSError) else str(cause)
+            return (
+                f"{os.fsdecode(named)} can't be used ({reason}): give this user the right to it, "
+                "then run again"
+            )
+        if isinstance(cause, sqlite3.Error):
+            return (
+                f"the databases in {home} can't be written ({cause}): give this user the right "
+                "to them or --home another folder"
+            )
+    return None
+
+
+def _kind(error: BaseException) -> str | None:
+    if isinstance(error, OSError):
+        if error.errno in NO_ROOM:
+            return "full"
+        return "forbidden" if error.errno in _FORBIDDEN else None
+    if isinstance(error, sqlite3.OperationalError):
+        said = str(error)
+        if _SQLITE_FULL in said:
+            return "full"
+        if any(words in said for words in _SQLITE_FORBIDDEN):
+            return "forbidden"
+        if _SQLITE_EITHER in said:
+            # The shared memory beside the database can't grow either.
+            grows = getattr(error, "sqlite_errorname", "") in _SQLITE_GROWS
+            return "full" if grows else "forbidden"
+    return None
+
+
+def _folder(name: str | bytes) -> Path:
+    """The folder of a file, or the nearest one above that is there."""
+    folder = Path(os.fsdecode(name)).parent
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
+def _fullest(home: Path) -> Path:
+    """The home, or the folder for temporary files if that is what ran out of room."""
+    temporary = Path(tempfile.gettempdir())
+    if not home.is_dir():  # an address: only what is on its way there lies on this machine
+        return temporary
+    try:
+        if shutil.disk_usage(temporary).free < min(_LITTLE_ROOM, shutil.disk_usage(home).free):
+            return temporary
+    except OSError:
+        pass
+    return home
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error and what led to it, outermost first."""
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        # SQLAlchemy keeps the database's own error in `orig`.
+        cause = cause.__cause__ or getattr(cause, "orig", None) or cause.__context__
+    return chain

@@ -1,0 +1,55 @@
+"""Why a step failed, in one sentence for the user, from the events in its run's log."""
+
+import re
+from dataclasses import dataclass, field
+
+from dagster import DagsterEvent, DagsterEventType
+
+_CRASH = "ChildProcessCrashException"
+_ENDED = re.compile(
+    r"child process for step .+ (was terminated by|unexpectedly exited with) ([^.]+)"
+)
+_KILLED = "(SIGKILL)"
+
+
+@dataclass
+class StepFailures:
+    """Follows a run's events; what its executor says of a dead process comes before the failure."""
+
+    _ends: dict[str, str] = field(default_factory=dict)
+    _crash_is_told: bool = False
+
+    def follow(self, event: DagsterEvent) -> None:
+        """Note how a step's process ended, if the event tells."""
+        if event.event_type == DagsterEventType.ENGINE_EVENT and event.step_key:
+            found = _ENDED.search(event.message or "")
+            if found is not None:
+                verb = "was killed by" if "terminated" in found[1] else "ended with"
+                self._ends[event.step_key] = f"{verb} {found[2]}"
+
+    def again(self, event: DagsterEvent) -> str:
+        """What is said of a step that is tried once more."""
+        how = self._ends.get(event.step_key or "", "failed")
+        return f"{event.step_key} {how}: trying once more"
+
+    def sentence(self, event: DagsterEvent) -> str | None:
+        """Why the step failed; None when that is told elsewhere, or was told of another step."""
+        data = event.step_failure_data
+        if data.user_failure_data is not None:
+            return str(data.user_failure_data.description)
+        if data.error is None or "AssetCheckFailed" in (data.error.cls_name or ""):
+            return None
+        if data.error.cls_name != _CRASH:
+            cause = data.error.cause or data.error
+            return f"{event.step_key}: {cause.message.strip()}"
+        if self._crash_is_told:
+            return None
+        self._crash_is_told = True
+        how = self._ends.get(event.step_key or "", "ended without a word")
+        remedy = "run again, which goes on from what is there"
+        if _KILLED in how:
+            return (
+                f"{event.step_key} {how}, as the system does when memory runs out: free some, or "
+                f"run fewer steps at once with FER_WORKERS, then {remedy}"
+            )
+        return f"{event.step_key} {how}: {remedy}"
