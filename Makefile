@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint ui clean
+.PHONY: help setup demo test bench soak lint ui clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,10 +23,16 @@ demo: $(STAMP) ## run the whole graph on drawn faces; needs no data
 test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest
 
+soak: $(STAMP) ## kill workers, runs and daemons at random moments (half an hour; ROUNDS=10)
+	$(BIN)/python -m fer_pipeline_tests.soak --rounds $(or $(ROUNDS),10)
+
 lint: $(STAMP) ## check style, formatting and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+bench: $(STAMP) ## measure speed and memory, write docs/performance.md (an hour or so)
+	$(BIN)/python -m benchmarks
 
 ui: $(STAMP) ## open Dagster and MLflow on what was run before
 	$(BIN)/fer-pipeline ui

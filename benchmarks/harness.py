@@ -38,20 +38,22 @@ class Side:
 class Row:
     """One line of the table: ours and what is beside it in words, their ratio and its target.
 
-    `at_least` says which way the target lies; `n` tells the size of the work.
+    `at_least` says which way the target lies, if there is one; `n` tells the size of the work.
     """
 
     work: str
     ours: str
     beside: str
     ratio: float
-    target: float
+    target: float | None
     n: str
     at_least: bool = True
 
     @property
     def met(self) -> bool:
-        """Whether the ratio is on the right side of the target."""
+        """Whether the ratio is on the right side of the target, if there is one."""
+        if self.target is None:
+            return True
         return self.ratio >= self.target if self.at_least else self.ratio <= self.target
 
 

@@ -55,10 +55,13 @@ def write_lists(root: Path, rows: int, seed: int = 0) -> None:
     for folder in _PHOTO_FOLDERS:
         (root / folder).mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
+    done, shares = 0, 0.0
     for file, share, has_header in LISTS.values():
+        shares += share
+        left = round(rows * shares) - done
+        done += left
         path = root / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        left = round(rows * share)
         with path.open("wb") as stream:
             if has_header:
                 stream.write(f"{HEADER}\n".encode())

@@ -23,6 +23,11 @@ COMMAND_LINE_TAG = "fer/command_line"
 EXECUTOR_TAG = "fer/executor"
 """Tag that says where the steps of such a run are."""
 
+PROCESS_VARIABLES = {"MIMALLOC_ARENA_RESERVE": "65536"}
+"""Variables of the processes that steps run in. Arrow's allocator would set a gibibyte of addresses
+aside in each (here 64 MiB, in KiB), which a limit on memory (ulimit -v) takes for memory in use.
+"""
+
 _IN_PROGRESS = [
     DagsterRunStatus.NOT_STARTED,
     DagsterRunStatus.QUEUED,
@@ -66,6 +71,8 @@ def prepare_home(settings: Settings) -> None:
         if not configuration.exists():
             publish_bytes(configuration, yaml.safe_dump(_CONFIGURATION).encode())
     os.environ["DAGSTER_HOME"] = str(folder)
+    for name, value in PROCESS_VARIABLES.items():
+        os.environ.setdefault(name, value)
     os.environ.update(_home_variables(settings))
 
 
@@ -140,6 +147,19 @@ def close_killed_runs(instance: DagsterInstance, settings: Settings) -> int:
     return len(dead)
 
 
+def close_runs_of_the_home(settings: Settings) -> None:
+    """Close what killed commands left open, unless a command works on the home.
+
+    To be called before the pages start: a killed run would hold its place in their queue.
+    """
+    with (
+        contextlib.suppress(HomeBusyError),
+        locked_home(settings),
+        DagsterInstance.from_config(str(settings.dagster_home)) as instance,
+    ):
+        close_killed_runs(instance, settings)
+
+
 def _process_is_gone(instance: DagsterInstance, run: DagsterRun) -> bool:
     """Whether a run that was launched on this machine has begun, and its process ended since.
 
@@ -187,6 +207,7 @@ def _home_variables(settings: Settings) -> dict[str, str]:
 def environment(settings: Settings) -> dict[str, str]:
     """The environment in which Dagster and MLflow serve this home."""
     return {
+        **PROCESS_VARIABLES,
         **os.environ,
         "DAGSTER_HOME": str(settings.dagster_home),
         **_home_variables(settings),

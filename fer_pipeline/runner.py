@@ -28,6 +28,7 @@ from fer_pipeline.terminal import output_to, say
 
 _POLL_SECONDS = 0.5
 _PAGE = 1000
+_INTERRUPTED = "DagsterExecutionInterruptedError"
 
 
 @dataclass
@@ -103,8 +104,8 @@ def run_graph(
         outcome.ok = result.success
     if not outcome.ok and not outcome.problems:
         outcome.problems.append(
-            f"run {result.run_id} failed without a step that says why: see {log}, "
-            "or the run's log with `fer-pipeline ui`"
+            f"run {result.run_id} failed without a step that says why: run again, which goes on "
+            f"from what is there, or see {log} or the run's log with `fer-pipeline ui`"
         )
     return outcome
 
@@ -181,7 +182,9 @@ def _progress_shown(
                         return
                 say(console, f"  {entry.user_message}")
             elif event.event_type == DagsterEventType.STEP_START and event.step_key:
-                progress.update(task, description=event.step_key.replace("__", "/"))
+                # Without the graph's name: the numbers beside it need the room of 80 columns.
+                name = event.step_key.rpartition(".")[2].replace("__", "/")
+                progress.update(task, description=name)
             elif event.event_type == DagsterEventType.STEP_UP_FOR_RETRY:
                 say(console, failures.again(event), style="yellow")
             elif event.event_type == DagsterEventType.ASSET_MATERIALIZATION:
@@ -233,3 +236,7 @@ def _note(entry: EventLogEntry, failures: StepFailures, outcome: Outcome) -> Non
             outcome.problems.append(sentence)
         given = event.step_failure_data.user_failure_data
         outcome.wrong_input |= given is not None and WRONG_INPUT in given.metadata
+    elif event.event_type == DagsterEventType.PIPELINE_FAILURE and not outcome.problems:
+        error = event.job_failure_data.error
+        if error is not None and error.cls_name == _INTERRUPTED:
+            outcome.problems.append("stopped: run again, which goes on from what is there")

@@ -10,17 +10,10 @@ import time
 from types import FrameType
 
 import typer
-from dagster import DagsterInstance
 from rich.console import Console
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.instance import (
-    HomeBusyError,
-    close_killed_runs,
-    environment,
-    locked_home,
-    prepare_home,
-)
+from fer_pipeline.instance import close_runs_of_the_home, environment, prepare_home
 from fer_pipeline.settings import Settings
 from fer_pipeline.terminal import say
 from fer_pipeline.tracking import artifact_root, tracking_uri
@@ -38,7 +31,7 @@ def serve_ui(settings: Settings, host: str, port: int, mlflow_port: int, console
     for wanted in (port, mlflow_port):
         _check_free(host, wanted)
     prepare_home(settings)
-    _close_killed_runs(settings)
+    close_runs_of_the_home(settings)
     commands = {
         f"http://{host}:{port}": _dagster(host, port),
     }
@@ -71,16 +64,6 @@ def serve_ui(settings: Settings, host: str, port: int, mlflow_port: int, console
         say(console, "ending")
     finally:
         _end(servers)
-
-
-def _close_killed_runs(settings: Settings) -> None:
-    """A killed run would hold its place in the queue of runs for ever."""
-    with (
-        contextlib.suppress(HomeBusyError),
-        locked_home(settings),
-        DagsterInstance.from_config(str(settings.dagster_home)) as instance,
-    ):
-        close_killed_runs(instance, settings)
 
 
 def _end(servers: list[subprocess.Popen[bytes]]) -> None:

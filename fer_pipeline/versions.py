@@ -21,9 +21,9 @@ class _Version:
 _BOUNDS = ("max_pixels", "max_decoded_bytes", "max_file_bytes")
 _CROP = ("crop_settings", "shard_rows")
 _VERSIONS: Mapping[str, _Version] = {
-    "file_list_index": _Version(1, ("dataset", "root", "unknown_labels")),
+    "file_list_index": _Version(2, ("dataset", "root", "unknown_labels")),
     "expression_summary": _Version(1, ("wanted_classes", "seed", *_BOUNDS)),
-    "class_manifest": _Version(1, ("wanted_classes", "label_source", "dev_share", "seed")),
+    "class_manifest": _Version(2, ("wanted_classes", "label_source", "dev_share", "seed")),
     "face_crops": _Version(2, _CROP),
     "crop_report": _Version(1, ("seed",)),
     "trained_model": _Version(1, ("recipe", "label_source", "seed", "minutes", "threads")),

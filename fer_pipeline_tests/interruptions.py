@@ -34,6 +34,7 @@ IN_PROGRESS = [
 ]
 _FORKSERVER = "multiprocessing.forkserver"
 _DAEMON = "dagster._daemon"
+_HANDED_OVER_SECONDS = 0.2
 _LAUNCH = """mutation($given: ExecutionParams!) { launchRun(executionParams: $given) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 
@@ -77,7 +78,7 @@ class Command:
     def workers(self) -> list[psutil.Process]:
         """The processes in which its steps work: children of the one they are forked from."""
         forked = [one for one in self.others() if _is(one, _FORKSERVER)]
-        return [one for one in forked if _is_child_of_its_kind(one)]
+        return [one for one in forked if _is_child_of_its_kind(one) and _has_begun(one)]
 
     def daemon(self) -> psutil.Process:
         """Its Dagster daemon."""
@@ -227,6 +228,14 @@ class Pages:
 def _is(process: psutil.Process, words: str) -> bool:
     try:
         return words in " ".join(process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def _has_begun(process: psutil.Process) -> bool:
+    """Whether it was given its step: one that ends before is no worker's death but the run's."""
+    try:
+        return time.time() - process.create_time() > _HANDED_OVER_SECONDS
     except psutil.Error:
         return False
 

@@ -58,7 +58,7 @@ class RayCluster:
 
 @contextmanager
 def ray_cluster(nodes: int) -> Iterator[RayCluster]:
-    """A head without CPUs and `nodes` nodes of one CPU each; all their processes end with the block."""
+    """A head without CPUs and nodes of one CPU each; all their processes end with the block."""
     port, dashboard, client = _free_ports(3)
     head_ip = _own_address()
     cluster = RayCluster(f"http://127.0.0.1:{dashboard}", secrets.token_hex(32))
@@ -76,7 +76,8 @@ def ray_cluster(nodes: int) -> Iterator[RayCluster]:
         for number in range(nodes):
             start = [f"--address={head_ip}:{port}", "--num-cpus=1"]
             _start_node(start, cluster, folder / f"node-{number}.log", started)
-        _wait_for(cluster, nodes + 1, started, folder)
+            # Two that start at once on one machine get in each other's way.
+            _wait_for(cluster, number + 2, started, folder)
         yield cluster
 
 

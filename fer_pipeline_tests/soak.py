@@ -20,6 +20,8 @@ from fer_pipeline_tests.interruptions import Command, Pages, all_end, crops, tra
 
 SMALL = {"FER_SHARD_ROWS": "15", "FER_WORKERS": "2"}
 _RUN = ("run", "--select", "face_crops", "--json")
+_EARLY = 0.6
+"""Share of an undisturbed run within which it is killed: a busy machine may be faster later."""
 
 
 def main() -> int:
@@ -77,7 +79,7 @@ def _kill_worker(home: Path, generator: random.Random, seconds: float) -> str:
     """One to three times whatever worker there is; the run may come through or must say why."""
     run = Command(*_RUN, "--home", home, **SMALL)
     wanted, killed = generator.randint(1, 3), 0
-    moment = time.monotonic() + generator.uniform(0, seconds)
+    moment = time.monotonic() + generator.uniform(0, seconds * _EARLY)
     while run.process.poll() is None and killed < wanted:
         workers = run.workers()
         if workers and time.monotonic() >= moment:
@@ -88,12 +90,12 @@ def _kill_worker(home: Path, generator: random.Random, seconds: float) -> str:
     code = run.process.wait(timeout=600)
     said = run.said
     assert "Traceback" not in said, said
-    assert code == 0 or (code == 1 and "was killed by signal 9" in said), (code, said)
+    assert code == 0 or (code == 1 and "goes on from what is there" in said), (code, said)
     return f"{killed} workers killed, exit code {code}"
 
 
 def _kill_run(home: Path, generator: random.Random, seconds: float) -> str:
-    moment = generator.uniform(1, seconds)
+    moment = generator.uniform(1, seconds * _EARLY)
     whole_group = generator.random() < 0.5
     run = Command(*_RUN, "--home", home, **SMALL)
     time.sleep(moment)

@@ -17,6 +17,7 @@ from fer_pipeline.instance import (
     COMMAND_LINE_TAG,
     HomeBusyError,
     close_killed_runs,
+    close_runs_of_the_home,
     environment,
     locked_home,
     prepare_home,
@@ -176,3 +177,14 @@ def test_run_of_the_ui_is_closed_when_its_process_is_gone(settings: Settings) ->
         assert close_killed_runs(instance, settings) == 1
         assert _status(instance, dead) == dg.DagsterRunStatus.FAILURE
         assert _status(instance, alive) == _status(instance, unknown) == STARTED
+
+
+def test_pages_close_killed_runs_before_they_start_unless_one_works(settings: Settings) -> None:
+    prepare_home(settings)
+    with graph.instance_of(settings.home) as instance:
+        run = _run(instance, settings, {COMMAND_LINE_TAG: "true"})
+        with locked_home(settings):
+            close_runs_of_the_home(settings)
+        assert _status(instance, run) == STARTED
+        close_runs_of_the_home(settings)
+        assert _status(instance, run) == dg.DagsterRunStatus.FAILURE

@@ -1,5 +1,6 @@
 """Runs that are killed without warning, and what the next one finds and leaves."""
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -119,6 +120,18 @@ def test_run_whose_workers_are_always_killed_says_so_and_keeps_what_was_made(
     _completed(settings, expected)
     kept = {name: (settings.crops_folder / name).stat().st_mtime_ns for name in there}
     assert kept == stamps
+
+
+def test_run_stopped_by_ctrl_c_says_so_and_is_gone_on_with(
+    settings: Settings, expected: dict[str, bytes], start: Callable[..., Command]
+) -> None:
+    victim = start(settings.home, **SMALL)
+    victim.wait_until(lambda: bool(shards(settings.crops_folder)))
+    victim.process.send_signal(signal.SIGINT)
+    assert victim.process.wait(timeout=120) == 1, victim.said
+    assert "failed: stopped: run again, which goes on from what is there" in victim.said
+    assert "Traceback" not in victim.said
+    _completed(settings, expected)
 
 
 def test_run_of_the_pages_whose_daemon_is_killed_is_closed_and_made_again(

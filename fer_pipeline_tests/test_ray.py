@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -13,8 +14,11 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
+from dagster._grpc.types import ExecuteStepArgs
 
-from fer_pipeline import cluster, executors
+from benchmarks.scale_cost import PAGE, Rates, cost_table, page_with
+from fer_pipeline import cluster, executors, lease
 from fer_pipeline.cluster import Cluster, check_nodes, find_cluster, node_environment
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.settings import Settings
@@ -26,7 +30,7 @@ from fer_pipeline_tests.system import REQUIRED
 if importlib.util.find_spec("ray") is None and os.environ.get(REQUIRED) != "1":
     pytest.skip("Ray isn't installed: pip install 'fer_pipeline[ray]'", allow_module_level=True)
 
-SELECTED = ("--select", "crop_report", "--json")
+SELECTED = ("--select", "face_crops", "--json")
 SMALL_SHARDS = {"FER_SHARD_ROWS": "25", "FER_WORKERS": "1"}
 
 
@@ -63,9 +67,28 @@ def test_crops_made_on_a_cluster_equal_the_local_ones_byte_for_byte(
 ) -> None:
     home, ended = spread
     assert ended.code == 0, ended.err
-    assert "crop_report" in ended.answer["made"]
+    assert "face_crops" in ended.answer["made"]
     assert len(_shards(home)) >= 3
     assert _shards(home) == _shards(running[1])
+
+
+def _nodes_of_jobs(running: RayCluster, run_id: str) -> dict[str, str]:
+    """The node on which the job of each step of a run succeeded."""
+    deadline = time.monotonic() + 20
+    while True:
+        jobs = [
+            job
+            for job in running.ask("/api/jobs/")
+            if job["metadata"].get(cluster.RUN_ID) == run_id
+        ]
+        # The last step's process ends a moment after what it had to say.
+        if all(job["status"] != "RUNNING" for job in jobs) or time.monotonic() > deadline:
+            return {
+                job["metadata"]["dagster/op"]: job["driver_node_id"]
+                for job in jobs
+                if job["status"] == "SUCCEEDED"
+            }
+        time.sleep(0.2)
 
 
 def test_every_step_was_a_job_of_the_cluster_and_both_nodes_worked(
@@ -76,11 +99,7 @@ def test_every_step_was_a_job_of_the_cluster_and_both_nodes_worked(
         (run,) = instance.get_runs()
         ended = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_SUCCESS)
     steps = {entry.step_key for entry in ended}
-    nodes = {
-        job["metadata"]["dagster/op"]: job["driver_node_id"]
-        for job in running[0].ask("/api/jobs/")
-        if job["metadata"].get(cluster.RUN_ID) == run.run_id and job["status"] == "SUCCEEDED"
-    }
+    nodes = _nodes_of_jobs(running[0], run.run_id)
     assert set(nodes) == steps
     shards = {step: node for step, node in nodes.items() if "crop_shard[" in step}
     assert len(shards) == len(_shards(home))
@@ -273,3 +292,42 @@ def test_step_is_lost_when_the_cluster_stays_silent(
     found = handler.check_step_health(_context())
     assert not found.is_healthy
     assert "hasn't answered" in found.unhealthy_reason
+
+
+def test_cost_table_of_the_page_follows_from_its_rates() -> None:
+    page = PAGE.read_text()
+    assert page == page_with(page, cost_table(Rates()))
+    rates = Rates(1e6, 1e6, 1000, start=2, photo_bytes=1e5, crop_bytes=2500, shard_rows=50_000)
+    table = cost_table(rates, cpus=(10,))
+    assert "| core-hours | 0.29 |" in table
+    assert "| on 10 CPUs | 1.8 minutes, reading 962 MB/s |" in table
+
+
+def test_step_ends_when_its_run_gives_no_more_sign_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = threading.Event()
+    monkeypatch.setattr(lease, "PATIENCE", 1.0)
+    monkeypatch.setattr(lease, "_RENEWAL", 0.05)
+    monkeypatch.setattr(os, "_exit", lambda _code: ended.set())
+    job = ReconstructableJob(
+        ReconstructableRepository.for_module("fer_pipeline.definitions", "defs"), "pipeline"
+    )
+    with graph.instance_of(tmp_path / "home") as instance:
+        arguments = ExecuteStepArgs(
+            job_origin=job.get_python_origin(),
+            run_id="a-run",
+            step_keys_to_execute=["step"],
+            instance_ref=instance.get_ref(),
+            retry_mode=None,
+            known_state=None,
+            should_verify_step=True,
+            print_serialized_events=False,
+        )
+        (variable,) = arguments.get_command_env()
+        monkeypatch.setenv(variable["name"], variable["value"])
+        lease.follow()
+        for sign in range(20):
+            instance.daemon_cursor_storage.set_cursor_values({"fer/alive/a-run": str(sign)})
+            assert not ended.wait(0.1)
+        assert ended.wait(10)

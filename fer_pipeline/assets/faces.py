@@ -73,12 +73,15 @@ def crop_shard(
         cv2.setNumThreads(1)
         every_so_often = EverySoOften()
         number, folder = part["number"], settings.crops_folder
-        started = time.monotonic()
+        started, carried = time.monotonic(), -1
 
         def tell(done: int, total: int) -> None:
+            nonlocal carried
+            if carried < 0:
+                carried = done - 1
             if every_so_often():
-                seconds = time.monotonic() - started
-                context.log.info(str(ShardProgress(number, done, total, done / seconds)))
+                rate = (done - carried) / (time.monotonic() - started)
+                context.log.info(str(ShardProgress(number, done, total, rate)))
 
         chosen, faces = read_slice(folder, number)
         result = write_shard(

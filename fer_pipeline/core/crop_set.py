@@ -4,10 +4,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from fer_pipeline.core.bounds import UnreadableError
 from fer_pipeline.core.crop import CropSettings, Status
 from fer_pipeline.core.datasets.base import DataSet
 from fer_pipeline.core.errors import InputError
@@ -15,7 +17,7 @@ from fer_pipeline.core.files import file_digest, publish_json, text_digest
 from fer_pipeline.core.manifest import photos_of, published_manifest_hash, read_manifest
 from fer_pipeline.core.shards import ShardResult
 from fer_pipeline.core.storage import Location, parquet_source
-from fer_pipeline.core.worklist import shard_names
+from fer_pipeline.core.worklist import check_planned, shard_names
 
 CROPS_LIST = "crops.json"
 _TRIED_AGAIN = (Status.MISSING.value, Status.UNREADABLE.value)
@@ -61,7 +63,11 @@ def publish_crop_set(
     settings: CropSettings,
     shards: Sequence[ShardResult],
 ) -> CropSet:
-    """Write `crops.json` for these shards and delete shards that no longer belong."""
+    """Write `crops.json` for these shards and delete shards that no longer belong.
+
+    Raises InputError when they aren't those of the folder's work list.
+    """
+    check_planned(folder, [shard.file_name for shard in shards])
     ordered = sorted(shards, key=lambda shard: shard.file_name)
     crop_set = CropSet(published_manifest_hash(manifest_folder), settings, ordered, folder)
     publish_json(
@@ -103,16 +109,10 @@ def read_crop_set(folder: Location, *, verify: bool = False) -> CropSet:
 def faces_to_try_again(dataset: DataSet, manifest_folder: Location, crop_set: CropSet) -> int:
     """How many photos that were missing or unreadable have come or changed since."""
     failed: list[str] = []
-    before: list[int] = []
+    before: list[int | None] = []
     for path in crop_set.paths:
         table = pq.read_table(parquet_source(path), columns=["face_id", "stored_bytes", "status"])
-        # Without a size the photo couldn't be read at all; whether it can be now, reading tells.
-        chosen = table.filter(
-            pc.and_(
-                pc.is_in(table["status"], value_set=pa.array(_TRIED_AGAIN)),
-                pc.is_valid(table["stored_bytes"]),
-            )
-        )
+        chosen = table.filter(pc.is_in(table["status"], value_set=pa.array(_TRIED_AGAIN)))
         failed += chosen["face_id"].to_pylist()
         before += chosen["stored_bytes"].to_pylist()
     if not failed:
@@ -121,4 +121,12 @@ def faces_to_try_again(dataset: DataSet, manifest_folder: Location, crop_set: Cr
     rows = manifest.take(
         pc.index_in(pa.array(failed), value_set=manifest["face_id"].combine_chunks())
     )
-    return int((dataset.stored_sizes(photos_of(rows)) != before).sum())
+    photos, sizes = photos_of(rows), np.array(before, np.float64)
+    # Without a size the photo couldn't be read at all; whether it can be now, reading tells.
+    refused = np.isnan(sizes)
+    changed = (dataset.stored_sizes(photos) != sizes) & ~refused
+    now = dataset.read_photos(
+        [photos[place] for place in np.flatnonzero(refused)], crop_set.settings.max_file_bytes
+    )
+    readable = sum(not isinstance(data, UnreadableError) for data in now)
+    return int(changed.sum()) + readable

@@ -49,9 +49,7 @@ def published(path: Location) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
     except OSError as error:
-        if error.filename is None and error.errno in NO_ROOM:
-            # Neither write() nor Arrow says which disk it is that is full.
-            error.filename = str(temporary)
+        _name_place(error, temporary)
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -75,7 +73,17 @@ def scratch_folder(beside: Location) -> Iterator[Path]:
     else:
         made = tempfile.TemporaryDirectory(prefix=_own_prefix(), suffix=TEMPORARY_SUFFIX)
     with made as folder:
-        yield Path(folder)
+        try:
+            yield Path(folder)
+        except OSError as error:
+            _name_place(error, Path(folder))
+            raise
+
+
+def _name_place(error: OSError, path: Path) -> None:
+    """Neither write() nor Arrow says which disk it is that is full."""
+    if error.filename is None and error.errno in NO_ROOM:
+        error.filename = str(path)
 
 
 def publish_bytes(path: Location, data: bytes) -> None:

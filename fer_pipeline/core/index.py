@@ -1,12 +1,9 @@
 """The file-list index: every row of every list, typed, with its issue; or rejected with a reason.
 
-Lists are read twice: for all but the landmarks, which are most of their bytes, into an Arrow
-file on disk, while repeats and conflicts are looked for across all rows; then for the landmarks,
-on the way into the published Parquet file. Memory holds hashes, not rows.
+Rows are read once, kept in an Arrow file on disk while repeats and conflicts are looked for
+across all of them, then published as Parquet. Memory holds hashes, not rows.
 """
 
-import hashlib
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +28,7 @@ CONFLICTING_LABEL = "conflicting_label"
 BAD_BOX = "bad_box"
 
 _ISSUES = np.array(["", DUPLICATE, CONFLICTING_LABEL, BAD_BOX], dtype=object)
-_NAMES = INDEX_SCHEMA.names
-_HASHED = [name for name in _NAMES if name not in ("image_path", "landmarks")]
-"""A face_id holds the path, and landmarks have a checksum."""
-_ROW_GROUP = 32_000
+_ROW_GROUP = 65_536
 _FEW_VALUES = ["source", "list", "annotation", "expression", "issue"]
 
 
@@ -66,7 +60,6 @@ def build_index(
     rows_by_list: dict[str, int] = dict.fromkeys(names or dataset.lists(), 0)
     rejected_tables = [REJECTED_SCHEMA.empty_table()]
     keys, codes, boxes = [], [], []
-    numbers: dict[str, list[npt.NDArray[np.int32]]] = {name: [] for name in rows_by_list}
     with scratch_folder(folder) as scratch:
         rows_file = scratch / "rows.arrow"
         with pa.ipc.new_file(rows_file, INDEX_SCHEMA) as sink:
@@ -77,8 +70,6 @@ def build_index(
                 for table in (kept, batch.rejected):
                     for name, count in _counts(table["list"]).items():
                         rows_by_list[name] += count
-                if kept.num_rows:
-                    numbers[kept["list"][0].as_py()].append(kept["row"].to_numpy())
                 keys.append(_hash_of_ids(kept["face_id"]))
                 codes.append(kept["expression"].to_numpy())
                 boxes.append(_is_bad_box(kept))
@@ -95,10 +86,8 @@ def build_index(
         )
         with published(folder / REJECTED_FILE) as path:
             pq.write_table(rejected, path)
-        rows_of = {name: np.concatenate(parts) for name, parts in numbers.items() if parts}
-        landmarks = ahead(_landmark_groups(dataset, rows_of))
         with published(folder / INDEX_FILE) as path:
-            index_digest = _write_index(rows_file, issue, landmarks, path)
+            _write_index(rows_file, issue, path)
     return IndexSummary(
         rows_read=sum(rows_by_list.values()),
         rows_indexed=len(issue),
@@ -106,7 +95,9 @@ def build_index(
         rows_by_list=rows_by_list,
         issues={str(_ISSUES[code]): int((issue == code).sum()) for code in (1, 2, 3)},
         rejected_by_reason=_counts(rejected["reason"]),
-        content_hash=text_digest(index_digest, file_digest(folder / REJECTED_FILE)),
+        content_hash=text_digest(
+            file_digest(folder / INDEX_FILE), file_digest(folder / REJECTED_FILE)
+        ),
     )
 
 
@@ -179,69 +170,26 @@ def row_batches(folder: Location, columns: list[str] | None = None) -> Iterator[
         yield from file.iter_batches(columns=columns)
 
 
-def _write_index(
-    rows_file: Path,
-    issue: npt.NDArray[np.int8],
-    landmarks: Iterator[tuple[pa.ChunkedArray, int]],
-    path: Path,
-) -> str:
-    """Join rows, issues and landmarks into the Parquet file; give a digest of their values."""
-    digest = hashlib.blake2b(digest_size=8)
-    start = 0
+def _write_index(rows_file: Path, issue: npt.NDArray[np.int8], path: Path) -> None:
+    """Join rows and issues into the Parquet file."""
+    column = INDEX_SCHEMA.get_field_index("issue")
     with (
         pa.memory_map(str(rows_file)) as source,
         pq.ParquetWriter(
             path,
             INDEX_SCHEMA,
-            # Digits of landmarks and of hashes: a compressor would take as long as all the rest.
-            compression="none",
+            compression="lz4",
             use_dictionary=_FEW_VALUES,
             write_statistics=_FEW_VALUES,
         ) as writer,
     ):
         rows = pa.ipc.open_file(source).read_all()
-        for texts, checksum in landmarks:
-            count = len(texts)
-            codes = issue[start : start + count]
-            part = rows.slice(start, count).combine_chunks()
-            part = part.set_column(
-                _NAMES.index("issue"),
-                "issue",
-                pa.array(_ISSUES[codes], pa.string(), mask=codes == 0),
-            )
-            for batch in part.select(_HASHED).to_batches():
-                digest.update(batch.serialize())
-            digest.update(checksum.to_bytes(4))
-            part = part.set_column(_NAMES.index("landmarks"), "landmarks", texts)
-            writer.write_table(part, row_group_size=count)
-            start += count
-        if start != rows.num_rows:
-            raise InputError(
-                f"the lists gave {rows.num_rows} rows and then landmarks of {start}: "
-                "they were changed while they were read, so run again"
-            )
-    return digest.hexdigest()
-
-
-def _landmark_groups(
-    dataset: DataSet, rows_of: Mapping[str, npt.NDArray[np.int32]]
-) -> Iterator[tuple[pa.ChunkedArray, int]]:
-    """The landmarks of these rows of each list, a row group at a time, each with a checksum.
-
-    CRC-32, since a changed digit is all that is looked for in a gigabyte of them.
-    """
-    parts: list[pa.Array] = []
-    rows = checksum = 0
-    for name, numbers in rows_of.items():
-        for texts in dataset.landmarks(name, numbers):
-            parts.append(texts)
-            rows += len(texts)
-            checksum = zlib.crc32(texts.buffers()[2] or b"", checksum)
-            if rows >= _ROW_GROUP:
-                yield pa.chunked_array(parts), checksum
-                parts, rows = [], 0
-    if parts:
-        yield pa.chunked_array(parts), checksum
+        for start in range(0, rows.num_rows, _ROW_GROUP):
+            part = rows.slice(start, _ROW_GROUP).combine_chunks()
+            codes = issue[start : start + part.num_rows]
+            names = pa.array(_ISSUES[codes], pa.string(), mask=codes == 0)
+            part = part.set_column(column, INDEX_SCHEMA.field(column), names)
+            writer.write_table(part, row_group_size=_ROW_GROUP)
 
 
 def _issues(

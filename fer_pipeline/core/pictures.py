@@ -5,9 +5,9 @@ holds: pixels are converted strip by strip.
 """
 
 import io
+import logging
 import os
 import struct
-import sys
 import threading
 import warnings
 import zlib
@@ -49,6 +49,8 @@ _REFUSALS = (
     zlib.error,
 )
 """What Pillow and its plug-ins raise on damaged files."""
+_log = logging.getLogger("PIL.TiffImagePlugin")
+"""Says on standard error what it then raises."""
 _lock = threading.Lock()
 """Pillow's bound, the warnings filter and standard error belong to the whole process."""
 
@@ -67,8 +69,9 @@ def read_picture(
 
     with _lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        bound = Image.MAX_IMAGE_PIXELS
+        bound, silent = Image.MAX_IMAGE_PIXELS, _log.disabled
         Image.MAX_IMAGE_PIXELS = None  # the bounds are ours, and raise instead of warning
+        _log.disabled = True
         try:
             with Image.open(io.BytesIO(data)) as picture:
                 if picture.format in _PROGRAMS:
@@ -86,7 +89,7 @@ def read_picture(
         except _REFUSALS as error:
             raise UnreadableError(str(error) or type(error).__name__) from error
         finally:
-            Image.MAX_IMAGE_PIXELS = bound
+            Image.MAX_IMAGE_PIXELS, _log.disabled = bound, silent
 
 
 def read_jpeg_with_opencv(data: bytes) -> npt.NDArray[np.uint8] | None:
@@ -143,7 +146,6 @@ def _white(picture: "Image.Image", strips: list[tuple[int, int]]) -> float:
 @contextmanager
 def _hushed() -> Iterator[None]:
     """Standard error goes nowhere: libtiff and libjpeg write there, hundreds of lines a file."""
-    sys.stderr.flush()
     try:
         kept = os.dup(2)
     except OSError:  # there is no standard error

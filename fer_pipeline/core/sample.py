@@ -65,8 +65,11 @@ def sample_square(
 
 
 def _span(middle: float, reach: float, size: int) -> tuple[int, int]:
-    start = min(max(0, math.floor(middle - reach)), size - 1)
-    return start, max(start + 1, min(size, math.ceil(middle + reach)))
+    """The pixels within `reach`, and those whose reflection at an edge of the picture is."""
+    first, last = middle - reach, middle + reach
+    first, last = min(first, 2 * size - last), max(last, -first)
+    start = min(max(0, math.floor(first)), size - 1)
+    return start, max(start + 1, min(size, math.ceil(last)))
 
 
 def _reduced(pixels: npt.NDArray[np.uint8], times: int) -> npt.NDArray[np.uint8]:

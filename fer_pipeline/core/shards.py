@@ -20,7 +20,7 @@ from fer_pipeline.core.decode import UnreadableError
 from fer_pipeline.core.files import file_digest, published
 from fer_pipeline.core.manifest import listed_boxes, photos_of
 from fer_pipeline.core.storage import Location, parquet_source
-from fer_pipeline.core.worklist import Slice
+from fer_pipeline.core.worklist import DAMAGED, Slice
 
 _ROW_GROUP = 256
 _IDENTITY = pa.schema(
@@ -83,10 +83,10 @@ def write_shard(
     `on_faces` is told faces done and faces to do.
     """
     path = folder / part.file_name
-    statuses = _statuses_there(path)
-    if statuses is not None:
-        return _result(path, statuses, made=0)
     schema = crops_schema(settings)
+    statuses = _statuses_there(path, schema)
+    if statuses is not None and len(statuses) == faces.num_rows:
+        return _result(path, statuses, made=0)
     known = _carried_over(part, faces, folder, schema)
     todo = faces.filter(pa.array(known.place < 0))
     photos = dataset.read_photos(photos_of(todo), max_bytes=settings.max_file_bytes)
@@ -185,11 +185,11 @@ def _row_groups(path: Location, schema: pa.Schema) -> Iterator[pa.Table]:
             if file.schema_arrow.equals(schema, check_metadata=True):
                 for group in range(file.num_row_groups):
                     yield file.read_row_group(group)
-    except (pa.ArrowInvalid, OSError):
+    except DAMAGED:
         return
 
 
-def _statuses_there(path: Location) -> pa.ChunkedArray | None:
+def _statuses_there(path: Location, schema: pa.Schema) -> pa.ChunkedArray | None:
     """The statuses of a shard that is there and whole, else None.
 
     Every page is read: a damaged one must not pass for a whole shard. A shard that holds photos
@@ -199,6 +199,8 @@ def _statuses_there(path: Location) -> pa.ChunkedArray | None:
         return None
     try:
         with pq.ParquetFile(parquet_source(path), page_checksum_verification=True) as file:
+            if not file.schema_arrow.equals(schema, check_metadata=True):
+                return None
             groups: Iterable[pa.Table] = (
                 file.read_row_group(at) for at in range(file.num_row_groups)
             )
@@ -207,7 +209,7 @@ def _statuses_there(path: Location) -> pa.ChunkedArray | None:
                 if group["stored_bytes"].null_count:
                     return None
                 parts.append(group["status"].combine_chunks())
-    except (pa.ArrowInvalid, OSError):
+    except DAMAGED:
         return None
     return pa.chunked_array(parts, pa.string())
 

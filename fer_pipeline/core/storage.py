@@ -45,12 +45,16 @@ _EXPIRED = ("ExpiredToken", "SignatureDoesNotMatch", "InvalidToken", "RequestTim
 def as_location(address: "str | os.PathLike[str] | UPath") -> Location:
     """The location that an address names: absolute and without `~` on this machine.
 
-    Raises InputError when the protocol is unknown, its package is not installed, or the address
-    names no bucket.
+    Raises InputError when it is empty, the protocol is unknown, its package is not installed, or
+    the address names no bucket.
     """
     if isinstance(address, UPath):
         return address
     text = os.fspath(address)
+    if not text:
+        raise InputError(
+            "an address is empty: give a folder, or an address such as s3://bucket/path"
+        )
     protocol, mark, rest = text.partition("://")
     if not mark:
         return Path(text).expanduser().resolve()

@@ -6,6 +6,7 @@ faces and no others, however many there are. It also tells how much of the work 
 
 import json
 import time
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 
 from fer_pipeline.core.crop import CropSettings
 from fer_pipeline.core.datasets.base import DataSet
+from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import published, text_digest
 from fer_pipeline.core.manifest import (
     BOX_COLUMNS,
@@ -33,6 +35,9 @@ _SCHEMA = pa.schema(
 )
 _BATCH = 16_384
 _PLAN = b"plan"
+
+DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError)
+"""What reading a damaged Parquet file raises; its footer has no checksum and may say anything."""
 
 MAX_SHARD_BYTES = 64 * 2**20
 """Bytes of crops in one shard at most: what bounds the memory of a worker."""
@@ -173,10 +178,31 @@ def _equal_parts(total: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.i
 def read_slice(folder: Location, number: int) -> tuple[Slice, pa.Table]:
     """One slice and its faces: face_id, image_path, list, box, content_hash of the manifest.
 
-    `stored_bytes` is what `DataSet.stored_sizes` said when the list was written.
+    `stored_bytes` is what `DataSet.stored_sizes` said when the list was written. Raises InputError
+    when the list has fewer slices by now.
     """
     with pq.ParquetFile(parquet_source(folder / WORK_LIST)) as file:
-        return _slices(file.metadata)[number], file.read_row_group(number)
+        slices = _slices(file.metadata)
+        if number >= len(slices):
+            raise _written_anew(folder)
+        return slices[number], file.read_row_group(number)
+
+
+def check_planned(folder: Location, names: Collection[str]) -> None:
+    """Raise InputError unless these are the shards that the folder's work list asks for.
+
+    They aren't when a run that was planned before another one is executed again.
+    """
+    metadata = pq.read_metadata(parquet_source(folder / WORK_LIST))
+    if {part.file_name for part in _slices(metadata)} != set(names):
+        raise _written_anew(folder)
+
+
+def _written_anew(folder: Location) -> InputError:
+    return InputError(
+        f"{folder / WORK_LIST} was written anew since this run was planned: "
+        "materialize face_crops in a new run"
+    )
 
 
 def crop_progress(folder: Location) -> Progress:
@@ -211,15 +237,16 @@ def _with_older(
     own = {part.file_name for part in slices}
     held: dict[int, list[str]] = {}
     order = np.argsort(ids)
+    ordered = ids[order]
     ends = np.array([part.stop for part in slices])
     for name in sorted(there - own):
         try:
             table = pq.read_table(parquet_source(folder / name), columns=["face_id"])
-        except (pa.ArrowInvalid, OSError):
+        except DAMAGED:
             continue
-        older = np.sort(_numbers(table["face_id"]))
-        place = np.minimum(np.searchsorted(older, ids[order]), len(older) - 1)
-        known = order[older[place] == ids[order]] if len(older) else order[:0]
+        older = _numbers(table["face_id"])
+        place = np.minimum(np.searchsorted(ordered, older), len(ordered) - 1)
+        known = order[place[ordered[place] == older]]
         for number in np.unique(np.searchsorted(ends, known, side="right")):
             held.setdefault(int(number), []).append(name)
     return [

@@ -90,3 +90,26 @@ def test_photos_that_came_are_counted_until_they_are_cropped(made, folder, tmp_p
     again = _publish(made, folder)
     assert again.statuses["missing"] == 0
     assert faces_to_try_again(made.dataset, made.manifest_folder, again) == 0
+
+
+def test_photos_that_can_be_read_by_now_are_counted(made, folder, tmp_path):
+    name = made.manifest["image_path"][0].as_py()
+    (path,) = made.dataset.root.rglob(name)
+    away = path.rename(tmp_path / path.name)
+    path.mkdir()
+    first = _publish(made, folder)
+    assert first.statuses["unreadable"] == 1
+    assert faces_to_try_again(made.dataset, made.manifest_folder, first) == 0
+    path.rmdir()
+    away.rename(path)
+    assert faces_to_try_again(made.dataset, made.manifest_folder, first) == 1
+    again = _publish(made, folder)
+    assert again.statuses["unreadable"] == 0
+
+
+def test_shards_of_a_run_that_was_planned_before_another_are_not_published(made, folder):
+    older = made.write(folder, shard_rows=6)
+    newer = _publish(made, folder, shard_rows=9)
+    with pytest.raises(InputError, match=rf"{WORK_LIST} was written anew .* in a new run"):
+        publish_crop_set(folder, made.manifest_folder, SETTINGS, older)
+    assert read_crop_set(folder, verify=True).shards == newer.shards

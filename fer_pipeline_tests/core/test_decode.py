@@ -310,6 +310,15 @@ def test_no_file_fills_standard_error(real_data, capfd):
     assert captured.err == ""
 
 
+def test_tiff_of_too_many_samples_is_unreadable_and_not_logged(caplog):
+    data = _image(Image.fromarray(PIXELS), "TIFF")
+    samples = struct.pack("<HHIH", 277, 3, 1, 3)
+    assert data.count(samples) == 1
+    with pytest.raises(UnreadableError):
+        decode(data.replace(samples, struct.pack("<HHIH", 277, 3, 1, 255)))
+    assert caplog.records == []
+
+
 def test_pillows_own_bound_stands_again_after_a_picture():
     before = Image.MAX_IMAGE_PIXELS
     decode(encoded(PIXELS, "PNG"))

@@ -74,3 +74,12 @@ def test_slivers_are_sampled_whatever_their_length(shape, extent):
     crop = sample_square(np.full(shape, 77, np.uint8), (shape[1] / 2, shape[0] / 2), extent, 24)
     assert crop.shape == (24, 24)
     assert (crop == 77).all()
+
+
+@pytest.mark.parametrize("centre", [(-70.0, 80.0), (230.0, 90.0), (80.0, -60.0), (90.0, 210.0)])
+def test_square_that_is_mostly_outside_holds_the_picture_reflected_at_its_edge(centre):
+    image = noise(5, 160, 170)[:, :, 1]
+    around = np.pad(image, 200, "symmetric")
+    left, top = (round(middle) - 96 + 200 for middle in centre)
+    expected = around[top : top + 192, left : left + 192].reshape(48, 4, 48, 4).mean((1, 3))
+    assert _decibels(sample_square(image, centre, 192, 48), expected) > 40

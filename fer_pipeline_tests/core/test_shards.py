@@ -266,3 +266,22 @@ def test_real_photos_end_in_four_statuses(real_data, tmp_path, folder):
         "too_small": 1,
     }
     assert json.dumps(found)
+
+
+def test_shard_with_any_byte_changed_is_refused_or_read_as_it_was_and_never_an_error(made, folder):
+    (shard,) = made.write(folder, shard_rows=99)
+    path = folder / shard.file_name
+    whole = path.read_bytes()
+    generator = np.random.default_rng(0)
+    refused = 0
+    # The footer, which no checksum protects, is most of the last bytes.
+    for at in generator.integers(max(0, len(whole) - 4_000), len(whole), 150).tolist():
+        changed = bytearray(whole)
+        changed[at] ^= int(generator.integers(1, 256))
+        path.write_bytes(changed)
+        (again,) = made.write(folder, shard_rows=99)
+        refused += again.made > 0
+        assert again.rows == shard.rows
+        assert again.statuses == shard.statuses
+        path.write_bytes(whole)
+    assert refused > 50

@@ -53,6 +53,11 @@ def test_local_addresses_are_plain_paths(tmp_path, monkeypatch):
     assert not is_remote(as_location("data"))
 
 
+def test_empty_address_is_not_taken_for_the_working_directory():
+    with pytest.raises(InputError, match="an address is empty: give a folder"):
+        as_location("")
+
+
 def test_other_addresses_keep_their_protocol_and_stay_as_they_are():
     found = as_location("s3://bucket/some/data/")
     assert isinstance(found, UPath)

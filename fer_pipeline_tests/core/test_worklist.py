@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_pipeline.core.crop import CropSettings
+from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.manifest import photos_of
 from fer_pipeline.core.shards import write_shard
 from fer_pipeline.core.worklist import crop_progress, plan_edges, plan_work, read_slice
@@ -91,3 +92,10 @@ def test_progress_counts_the_shards_that_are_there(made, folder):
     plan_work(made.dataset, made.manifest_folder, folder, SETTINGS, 6)
     again = crop_progress(folder)
     assert (again.done, again.made, len(parts)) == (6, 0, 3)
+
+
+def test_slice_of_a_longer_list_that_was_replaced_is_an_input_error(made, folder):
+    plan_work(made.dataset, made.manifest_folder, folder, SETTINGS, 6)
+    plan_work(made.dataset, made.manifest_folder, folder, SETTINGS, 9)
+    with pytest.raises(InputError, match=r"was written anew since this run was planned"):
+        read_slice(folder, 2)

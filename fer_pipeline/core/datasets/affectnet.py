@@ -106,22 +106,6 @@ class AffectNet:
             for rows in read_text_rows(path, order, has_header=has_header, only=needed):
                 yield self._typed(name, rows)
 
-    def landmarks(self, name: str, rows: npt.NDArray[np.int32]) -> Iterator[pa.Array]:
-        """The landmarks' text of these rows of a list; see `DataSet.landmarks`."""
-        path = self.root / self._present[name].file
-        order, has_header = _column_order(path)
-        done = 0
-        for found in read_text_rows(path, order, has_header=has_header, only=[_LANDMARKS]):
-            if not len(found.rows):
-                continue
-            end = int(np.searchsorted(rows, np.int32(found.rows[-1]), side="right"))
-            texts = found.columns[_LANDMARKS].combine_chunks()
-            if end - done < len(texts):
-                numbers = columns.row_numbers(found.rows)
-                texts = texts.take(np.searchsorted(numbers, rows[done:end]))
-            yield texts
-            done = end
-
     def count_rows(self, name: str) -> int:
         """The lines of the list that aren't blank, its header apart."""
         path = self.root / self._present[name].file
@@ -230,7 +214,6 @@ class AffectNet:
             "valence": _affect(cells["valence"]),
             "arousal": _affect(cells["arousal"]),
             **dict(zip(_BOX, box, strict=True)),
-            "landmarks": pa.nulls(count, pa.string()),
             "votes": pa.nulls(count, VOTES_TYPE),
             "issue": pa.nulls(count, pa.string()),
         }
@@ -255,11 +238,7 @@ def _affect(values: npt.NDArray[np.float64]) -> pa.Array:
 
 
 def _row_text(table: pa.Table, at: int) -> str:
-    return ",".join(column[at].as_py() for name, column in _items(table) if "landmark" not in name)
-
-
-def _items(table: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
-    return zip(table.column_names, table.columns, strict=True)
+    return ",".join(column[at].as_py() for column in table.columns)
 
 
 def _column_order(path: Location) -> tuple[list[str], bool]:

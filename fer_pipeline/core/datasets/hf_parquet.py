@@ -86,10 +86,6 @@ class HfParquet:
                     at += batch.num_rows
                 done += at
 
-    def landmarks(self, name: str, rows: npt.NDArray[np.int32]) -> Iterator[pa.Array]:  # noqa: ARG002 - all alike
-        """The format has no landmarks: nulls."""
-        yield pa.nulls(len(rows), pa.string())
-
     def count_rows(self, name: str) -> int:
         """The rows that the files' footers state."""
         footers = (pq.read_metadata(parquet_source(path)) for path in self._lists[name])
@@ -157,7 +153,6 @@ class HfParquet:
             "face_y": no_box,
             "face_width": no_box,
             "face_height": no_box,
-            "landmarks": pa.nulls(len(kept), pa.string()),
             "votes": reader.votes(batch, kept),
             "issue": pa.nulls(len(kept), pa.string()),
         }

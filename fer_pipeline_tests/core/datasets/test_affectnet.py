@@ -211,11 +211,6 @@ def test_row_without_a_box_is_kept_without_one(root, tmp_path):
     assert kept[0]["issue"] is None
 
 
-def test_landmarks_stay_the_text_of_the_list(root, tmp_path):
-    kept, _ = _one_list(root, tmp_path, [line()])
-    assert kept[0]["landmarks"] == "1.5;2.5"
-
-
 def test_roles_lock_validation_and_keep_automatic_labels_in_training(root):
     for name in LISTS:
         write_list(root, name, [line()])

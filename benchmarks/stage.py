@@ -1,0 +1,172 @@
+"""The crop stage through Dagster: workers, its cost beside a bare loop, memory at two sizes."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from benchmarks.harness import Bench, Figures, Row, Side, rate
+from benchmarks.photos import faces_of, linked, read_faces, release, write_faces
+
+_SAMPLE_SECONDS = 0.2
+_FEWEST = 160
+_SMALL_MEMORY, _LARGE_MEMORY = 10_000, 100_000
+
+
+def rows(bench: Bench) -> Iterator[Row]:
+    photos = max(_FEWEST, bench.photos)
+    root = release(bench.data, photos, "portrait", bench.tell)
+    home = bench.data / f"home-{photos}"
+    bench.tell("index and manifest of the photos")
+    prepare(root, home)
+    faces = write_faces(bench.data / "stage.json", faces_of(root, photos))
+    given = {"home": str(home)}
+    found = bench.medians(
+        {
+            "one worker": Side("stage:stage", {**given, "workers": 1}, one_core=False),
+            "two workers": Side("stage:stage", {**given, "workers": 2}, one_core=False),
+            "bare loop": Side("stage:bare_loop", {"faces": faces}),
+        }
+    )
+    one, two, loop = found["one worker"], found["two workers"], found["bare loop"]
+    size = bench.times(photos, "photos")
+    yield Row(
+        "crop stage, 2 workers",
+        rate(two),
+        f"1 worker: {rate(one)}",
+        two["rate"] / one["rate"],
+        1.8,
+        size,
+    )
+    yield Row(
+        "crop stage as a whole, 1 worker (Dagster, shards, statuses)",
+        rate(one),
+        f"bare loop of its own decode-crop function, one core: {rate(loop)}",
+        one["rate"] / loop["rate"],
+        0.85,
+        size,
+    )
+    yield from _memory(bench, root)
+
+
+def _memory(bench: Bench, root: Path) -> Iterator[Row]:
+    sizes = [
+        min(size, bench.photos * 5 * size // _LARGE_MEMORY)
+        for size in (_SMALL_MEMORY, _LARGE_MEMORY)
+    ]
+    sides = {}
+    for size in sizes:
+        home = bench.data / f"home-linked-{size}"
+        bench.tell(f"index and manifest of {size:,} photos")
+        prepare(linked(bench.data, root, size, bench.tell), home)
+        sides[str(size)] = Side("stage:stage", {"home": str(home), "workers": 2}, one_core=False)
+    found = bench.medians(sides)
+    small, large = (found[str(size)] for size in sizes)
+    for key, name in (("largest_mb", "largest process"), ("sum_mb", "all processes")):
+        yield Row(
+            f"peak memory of the crop stage, 2 workers, {name}",
+            f"{sizes[1]:,} faces: {large[key]:,.0f} MB",
+            f"{sizes[0]:,} faces: {small[key]:,.0f} MB",
+            large[key] / small[key],
+            1.15,
+            f"{bench.repeats}x",
+            at_least=False,
+        )
+
+
+def prepare(root: Path, home: Path) -> None:
+    """Make index and manifest of a release in a home, unless they are there."""
+    if _command(root, home, "class_manifest", workers=1).wait():
+        raise RuntimeError(f"no manifest came into {home}: see its dagster/command-line.log")
+
+
+def stage(home: str, workers: int) -> Figures:
+    """Faces a second from Dagster's first crop step to its last, and the memory meanwhile."""
+    folder = Path(home)
+    shutil.rmtree(folder / "crops", ignore_errors=True)
+    process = _command(None, folder, "face_crops", workers)
+    largest = together = 0
+    while process.poll() is None:
+        sizes = _memory_of(process.pid)
+        largest, together = max([largest, *sizes]), max(together, sum(sizes))
+        time.sleep(_SAMPLE_SECONDS)
+    if process.returncode:
+        raise RuntimeError(f"the crop stage failed: see {folder}/dagster/command-line.log")
+    faces, seconds = _length_of_stage(folder)
+    return {
+        "rate": faces / seconds,
+        "seconds": seconds,
+        "largest_mb": largest / 2**20,
+        "sum_mb": together / 2**20,
+    }
+
+
+def bare_loop(faces: str) -> Figures:
+    import cv2
+
+    from fer_pipeline.core.crop import CropSettings, prepare_face
+
+    cv2.setNumThreads(1)
+    settings, chosen = CropSettings(), read_faces(faces)
+    prepare_face(Path(chosen[0][0]).read_bytes(), chosen[0][1], settings)
+    started = time.perf_counter()
+    for file, box in chosen:
+        prepare_face(Path(file).read_bytes(), box, settings)
+    return {"rate": len(chosen) / (time.perf_counter() - started)}
+
+
+def _command(root: Path | None, home: Path, asset: str, workers: int) -> subprocess.Popen[bytes]:
+    words = [Path(sys.executable).with_name("fer-pipeline"), "run", "--home", home]
+    words += ["--select", asset]
+    if root is not None:
+        words += ["--dataset", "affectnet", "--root", root]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FER_")}
+    return subprocess.Popen(
+        [str(word) for word in words],
+        # A third of the faces as dev: every class is in every split, however few photos.
+        env={**kept, "FER_WORKERS": str(workers), "FER_DEV_SHARE": "0.33"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _memory_of(pid: int) -> list[int]:
+    """Resident bytes of each process of a run; pages that several share count for each."""
+    sizes = []
+    try:
+        processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+    for process in processes:
+        try:
+            sizes.append(process.memory_info().rss)
+        except psutil.NoSuchProcess:
+            continue
+    return sizes
+
+
+def _length_of_stage(home: Path) -> tuple[int, float]:
+    """Faces, and seconds from the start of the first step's process to the last step's success."""
+    from dagster import DagsterEventType, DagsterInstance
+
+    first = last = 0.0
+    faces = 0
+    with DagsterInstance.from_config(str(home / "dagster")) as instance:
+        run = instance.get_runs(limit=1)[0]
+        for entry in instance.all_logs(run.run_id):
+            event, key = entry.dagster_event, entry.step_key or ""
+            if event is None or not key.startswith("face_crops."):
+                continue
+            if event.event_type == DagsterEventType.STEP_WORKER_STARTING and not first:
+                first = entry.timestamp
+            elif event.event_type == DagsterEventType.STEP_SUCCESS:
+                last = entry.timestamp
+            elif event.event_type == DagsterEventType.ASSET_MATERIALIZATION:
+                made = event.step_materialization_data.materialization.metadata
+                faces = int(str(made["dagster/row_count"].value))
+    return faces, last - first
