@@ -118,10 +118,11 @@ def faces_to_try_again(dataset: DataSet, manifest_folder: Location, crop_set: Cr
     if not failed:
         return 0
     manifest = read_manifest(manifest_folder, ["face_id", "list", "image_path"])
-    rows = manifest.take(
-        pc.index_in(pa.array(failed), value_set=manifest["face_id"].combine_chunks())
-    )
-    photos, sizes = photos_of(rows), np.array(before, np.float64)
+    row = pc.index_in(pa.array(failed), value_set=manifest["face_id"].combine_chunks())
+    # Faces that a later manifest no longer has are nobody's concern.
+    listed = row.is_valid()
+    photos = photos_of(manifest.take(row.filter(listed)))
+    sizes = np.array(before, np.float64)[listed.to_numpy(zero_copy_only=False)]
     # Without a size the photo couldn't be read at all; whether it can be now, reading tells.
     refused = np.isnan(sizes)
     changed = (dataset.stored_sizes(photos) != sizes) & ~refused

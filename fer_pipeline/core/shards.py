@@ -159,7 +159,7 @@ def _carried_over(part: Slice, faces: pa.Table, folder: Location, schema: pa.Sch
     known = np.full(faces.num_rows, -1, np.int64)
     # A shard of this very name stands there if a photo of it couldn't be read, or it is damaged.
     for name in (part.file_name, *part.older):
-        for group in _row_groups(folder / name, schema):
+        for group in _row_groups(folder / name, schema, wanted):
             face = pc.fill_null(pc.index_in(group["face_id"], value_set=wanted), -1).to_numpy()
             inside = np.flatnonzero(face >= 0)
             inside = inside[known[face[inside]] < 0]
@@ -178,13 +178,15 @@ def _carried_over(part: Slice, faces: pa.Table, folder: Location, schema: pa.Sch
     return _Known(pa.concat_tables(tables).combine_chunks(), known)
 
 
-def _row_groups(path: Location, schema: pa.Schema) -> Iterator[pa.Table]:
-    """The row groups of a shard up to the first that is damaged; none of another layout."""
+def _row_groups(path: Location, schema: pa.Schema, wanted: pa.Array) -> Iterator[pa.Table]:
+    """The row groups with wanted faces of a shard, as far as it is whole and of this layout."""
     try:
         with pq.ParquetFile(parquet_source(path), page_checksum_verification=True) as file:
             if file.schema_arrow.equals(schema, check_metadata=True):
-                for group in range(file.num_row_groups):
-                    yield file.read_row_group(group)
+                for at in range(file.num_row_groups):
+                    faces = file.read_row_group(at, columns=["face_id"])["face_id"]
+                    if pc.any(pc.is_in(faces, value_set=wanted)).as_py():
+                        yield file.read_row_group(at)
     except DAMAGED:
         return
 

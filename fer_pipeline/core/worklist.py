@@ -55,7 +55,8 @@ _DETECTION_SECONDS = 0.01
 class Slice:
     """Rows `start` to `stop` (exclusive) of the manifest, which become shard `number`.
 
-    `digest` changes with whatever decides what the shard holds; it is part of the shard's name.
+    `digest`, of the data set's root and of whatever else decides what the shard holds, is part of
+    the shard's name.
     `older` names shards of an earlier work list that hold some of these faces already.
     """
 
@@ -121,6 +122,7 @@ def plan_work(
         np.concatenate(costs), max(1, min(shard_rows, MAX_SHARD_BYTES // crop_bytes))
     )
     slices: list[Slice] = []
+    source = text_digest(dataset.root)[:6]
     batches = manifest_batches(manifest_folder, _FACE_COLUMNS, _BATCH)
     with (
         published(folder / WORK_LIST) as temporary,
@@ -129,10 +131,11 @@ def plan_work(
         for number, rows in enumerate(regrouped(batches, np.diff(edges).tolist())):
             start, stop = int(edges[number]), int(edges[number + 1])
             faces = rows.append_column("stored_bytes", pa.array(stored[start:stop]))
-            digest = text_digest(dataset.root, settings.hash, manifest_hash(faces))[:8]
+            digest = f"{source}-{text_digest(settings.hash, manifest_hash(faces))[:8]}"
             slices.append(Slice(number, start, stop, digest))
             writer.write_table(faces.cast(_SCHEMA), row_group_size=stop - start)
-        there = shard_names(folder)
+        # Names and sizes of photos under another root may be equal by chance: nothing is kept.
+        there = {name for name in shard_names(folder) if f"-{source}-" in name}
         slices = _with_older(slices, np.concatenate(ids), folder, there)
         plan = {
             "slices": [asdict(part) for part in slices],
