@@ -10,6 +10,7 @@ _ENDED = re.compile(
     r"child process for step .+ (was terminated by|unexpectedly exited with) ([^.]+)"
 )
 _KILLED = "(SIGKILL)"
+_REMEDY = "run again, which goes on from what is there"
 
 
 @dataclass
@@ -32,6 +33,15 @@ class StepFailures:
         how = self._ends.get(event.step_key or "", "failed")
         return f"{event.step_key} {how}: trying once more"
 
+    def after_success(self) -> str | None:
+        """What is said of a process that was killed when its step had succeeded.
+
+        Dagster's executor ends the whole run then, without a failed step.
+        """
+        for step, how in self._ends.items():
+            return f"{step} {how} when it had done its work: {_REMEDY}"
+        return None
+
     def sentence(self, event: DagsterEvent) -> str | None:
         """Why the step failed; None when that is told elsewhere, or was told of another step."""
         data = event.step_failure_data
@@ -46,10 +56,9 @@ class StepFailures:
             return None
         self._crash_is_told = True
         how = self._ends.get(event.step_key or "", "ended without a word")
-        remedy = "run again, which goes on from what is there"
         if _KILLED in how:
             return (
                 f"{event.step_key} {how}, as the system does when memory runs out: free some, or "
-                f"run fewer steps at once with FER_WORKERS, then {remedy}"
+                f"run fewer steps at once with FER_WORKERS, then {_REMEDY}"
             )
-        return f"{event.step_key} {how}: {remedy}"
+        return f"{event.step_key} {how}: {_REMEDY}"

@@ -240,3 +240,5 @@ def _note(entry: EventLogEntry, failures: StepFailures, outcome: Outcome) -> Non
         error = event.job_failure_data.error
         if error is not None and error.cls_name == _INTERRUPTED:
             outcome.problems.append("stopped: run again, which goes on from what is there")
+        elif (killed := failures.after_success()) is not None:
+            outcome.problems.append(killed)

@@ -13,7 +13,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +75,12 @@ class Command:
         except psutil.NoSuchProcess:
             return []
 
-    def workers(self) -> list[psutil.Process]:
-        """The processes in which its steps work: children of the one they are forked from."""
-        forked = [one for one in self.others() if _is(one, _FORKSERVER)]
+    def workers(self, *, but: Collection[psutil.Process] = ()) -> list[psutil.Process]:
+        """The processes in which its steps work, but those: children of the one that forks them.
+
+        A worker that is seen late may have done its work, and to kill it then proves nothing.
+        """
+        forked = [one for one in self.others() if _is(one, _FORKSERVER) and one not in but]
         return [one for one in forked if _is_child_of_its_kind(one) and _has_begun(one)]
 
     def daemon(self) -> psutil.Process:

@@ -91,8 +91,10 @@ def test_shard_of_a_killed_worker_is_tried_once_more(
     settings: Settings, expected: dict[str, bytes], start: Callable[..., Command]
 ) -> None:
     victim = start(settings.home, **SMALL)
-    victim.wait_until(lambda: bool(shards(settings.crops_folder) and victim.workers()))
-    (worker,) = victim.workers()
+    victim.wait_until(lambda: bool(shards(settings.crops_folder)))
+    ending = victim.workers()
+    victim.wait_until(lambda: bool(victim.workers(but=ending)))
+    (worker,) = victim.workers(but=ending)
     worker.kill()
     assert victim.process.wait(timeout=120) == 0, victim.said
     assert "was killed by signal 9 (SIGKILL): trying once more" in victim.said
@@ -105,8 +107,9 @@ def test_run_whose_workers_are_always_killed_says_so_and_keeps_what_was_made(
 ) -> None:
     victim = start(settings.home, **SMALL)
     victim.wait_until(lambda: bool(shards(settings.crops_folder)))
+    ending = victim.workers()
     while victim.process.poll() is None:
-        for worker in victim.workers():
+        for worker in victim.workers(but=ending):
             worker.kill()
         time.sleep(0.05)
     assert victim.process.returncode == 1, victim.said
