@@ -15,33 +15,38 @@ from benchmarks.photos import faces_of, linked, read_faces, release, write_faces
 
 _SAMPLE_SECONDS = 0.2
 _FEWEST = 160
-_SMALL_MEMORY, _LARGE_MEMORY = 10_000, 100_000
+_TIMES = 5
+"""How often each drawn photo stands in the large run, each time under another name."""
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    photos = max(_FEWEST, bench.photos)
-    root = release(bench.data, photos, "portrait", bench.tell)
-    home = bench.data / f"home-{photos}"
-    bench.tell("index and manifest of the photos")
-    prepare(root, home)
-    faces = write_faces(bench.data / "stage.json", faces_of(root, photos))
-    given = {"home": str(home)}
+    drawn = max(_FEWEST, bench.photos)
+    root = release(bench.data, drawn, "portrait", bench.tell)
+    large = linked(bench.data, root, _TIMES * drawn, bench.tell)
+    small = linked(bench.data, root, drawn // 2, bench.tell)
+    homes = {size: bench.data / f"home-linked-{size}" for size in (drawn // 2, _TIMES * drawn)}
+    for source, (size, home) in zip((small, large), homes.items(), strict=True):
+        bench.tell(f"index and manifest of {size:,} photos")
+        prepare(source, home)
+    few, many = homes
+    faces = write_faces(bench.data / "stage.json", faces_of(large, many))
     found = bench.medians(
         {
-            "one worker": Side("stage:stage", {**given, "workers": 1}, one_core=False),
-            "two workers": Side("stage:stage", {**given, "workers": 2}, one_core=False),
+            "one worker": _side(homes[many], 1),
+            "two workers": _side(homes[many], 2),
+            "two workers, fewer faces": _side(homes[few], 2),
             "bare loop": Side("stage:bare_loop", {"faces": faces}),
         }
     )
     one, two, loop = found["one worker"], found["two workers"], found["bare loop"]
-    size = bench.times(photos, "photos")
+    amount = bench.times(many, "photos")
     yield Row(
         "crop stage, 2 workers",
         rate(two),
         f"1 worker: {rate(one)}",
         two["rate"] / one["rate"],
         1.8,
-        size,
+        amount,
     )
     yield Row(
         "crop stage as a whole, 1 worker (Dagster, shards, statuses)",
@@ -49,34 +54,23 @@ def rows(bench: Bench) -> Iterator[Row]:
         f"bare loop of its own decode-crop function, one core: {rate(loop)}",
         one["rate"] / loop["rate"],
         0.85,
-        size,
+        amount,
     )
-    yield from _memory(bench, root)
-
-
-def _memory(bench: Bench, root: Path) -> Iterator[Row]:
-    sizes = [
-        min(size, bench.photos * 5 * size // _LARGE_MEMORY)
-        for size in (_SMALL_MEMORY, _LARGE_MEMORY)
-    ]
-    sides = {}
-    for size in sizes:
-        home = bench.data / f"home-linked-{size}"
-        bench.tell(f"index and manifest of {size:,} photos")
-        prepare(linked(bench.data, root, size, bench.tell), home)
-        sides[str(size)] = Side("stage:stage", {"home": str(home), "workers": 2}, one_core=False)
-    found = bench.medians(sides)
-    small, large = (found[str(size)] for size in sizes)
+    fewer = found["two workers, fewer faces"]
     for key, name in (("largest_mb", "largest process"), ("sum_mb", "all processes")):
         yield Row(
             f"peak memory of the crop stage, 2 workers, {name}",
-            f"{sizes[1]:,} faces: {large[key]:,.0f} MB",
-            f"{sizes[0]:,} faces: {small[key]:,.0f} MB",
-            large[key] / small[key],
+            f"{many:,} faces: {two[key]:,.0f} MB",
+            f"{few:,} faces: {fewer[key]:,.0f} MB",
+            two[key] / fewer[key],
             1.15,
             f"{bench.repeats}x",
             at_least=False,
         )
+
+
+def _side(home: Path, workers: int) -> Side:
+    return Side("stage:stage", {"home": str(home), "workers": workers}, one_core=False)
 
 
 def prepare(root: Path, home: Path) -> None:

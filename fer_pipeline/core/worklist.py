@@ -5,6 +5,7 @@ faces and no others, however many there are. It also tells how much of the work 
 """
 
 import json
+import math
 import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
@@ -41,13 +42,15 @@ DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError)
 
 MAX_SHARD_BYTES = 64 * 2**20
 """Bytes of crops in one shard at most: what bounds the memory of a worker."""
-_FEW_SHARDS = 8
-_SMALL_SHARD_SECONDS = 2.0
-"""What would be fewer is cut into 8 shards, to be spread, but not into less work than this."""
+_MANY_SHARDS = 64
+_SMALL_SHARD_SECONDS = 5.0
+"""What would be fewer is cut into up to 64 shards, to be spread, but not into less work than this:
+each costs half a second to start.
+"""
 
 # Seconds a face costs on one core; only their proportions matter, and only for balance.
-_FACE_SECONDS = 0.0004
-_BYTES_PER_SECOND = 60e6
+_FACE_SECONDS = 0.0002
+_BYTES_PER_SECOND = 100e6
 _DETECTION_SECONDS = 0.01
 
 
@@ -153,11 +156,11 @@ def plan_edges(cost: npt.NDArray[np.float64], shard_rows: int) -> npt.NDArray[np
     """
     rows = len(cost)
     total = np.concatenate([[0.0], np.cumsum(cost)])
-    few = min(_FEW_SHARDS, int(total[-1] / _SMALL_SHARD_SECONDS))
-    count = max(1, -(-rows // shard_rows), few)
+    # Powers of two, or at least a multiple of four: a number that workers can share evenly.
+    spread = min(_MANY_SHARDS, 2 ** int(math.log2(max(1.0, total[-1] / _SMALL_SHARD_SECONDS))))
+    count = max(1, -(-rows // shard_rows), spread)
     while True:
-        if count > _FEW_SHARDS:
-            # A number that two or four workers can share evenly.
+        if count > 4:
             count = -(-count // 4) * 4
         edges = _equal_parts(total, min(count, max(1, rows)))
         if count >= rows or np.diff(edges).max() <= shard_rows:

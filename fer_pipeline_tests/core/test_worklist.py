@@ -47,7 +47,8 @@ def test_slices_are_of_near_equal_work():
 
 
 @pytest.mark.parametrize(
-    ("faces", "seconds", "shards"), [(1000, 0.001, 1), (1000, 0.012, 6), (100_000, 0.001, 16)]
+    ("faces", "seconds", "shards"),
+    [(1000, 0.001, 1), (1000, 0.012, 2), (60_000, 0.0006, 8), (1_000_000, 0.0006, 124)],
 )
 def test_little_work_is_not_cut_up_and_much_is_shared_evenly(faces, seconds, shards):
     assert len(plan_edges(np.full(faces, seconds), 8192)) - 1 == shards
