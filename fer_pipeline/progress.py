@@ -9,7 +9,7 @@ from typing import Self
 
 ALL_SHARDS = "all shards:"
 """Begins a line on the whole of the crops, for those who read the log alone."""
-_PLANNED = re.compile(r"^crops: ([\d,]+) faces in ([\d,]+) shards, ([\d,]+) done before$")
+_PLANNED = re.compile(r"^crops: ([\d,]+) faces in ([\d,]+) shards?, ([\d,]+) done before$")
 _SHARD = re.compile(r"^shard (\d+): ([\d,]+) of ([\d,]+) faces \(\d+%\), ([\d,]+) faces/s$")
 
 
@@ -27,7 +27,8 @@ class CropsPlanned:
 
     def __str__(self) -> str:
         """The line in the log."""
-        return f"crops: {self.faces:,} faces in {self.shards:,} shards, {self.done:,} done before"
+        shards = f"{self.shards:,} shard{'s' if self.shards != 1 else ''}"
+        return f"crops: {self.faces:,} faces in {shards}, {self.done:,} done before"
 
     @classmethod
     def parse(cls, line: str) -> Self | None:

@@ -57,9 +57,8 @@ MANIFEST_SCHEMA = pa.schema(
         ("weight", pa.float32()),
     ]
 )
-_ROW_GROUP = 65_536
-_HASHED_ROWS = 8192
-"""Rows that are hashed at a time, and so the most that hashing holds in memory."""
+_ROW_GROUP = 8192
+"""Rows that are read, or hashed, at a time, and so the most that is held in memory for it."""
 _PRIORITY = {Role.TEST: 0, Role.DEV: 1, Role.TRAIN: 2, Role.TRAIN_ONLY: 3}
 
 
@@ -176,12 +175,12 @@ def published_manifest_hash(folder: Location) -> str:
     """The `manifest_hash` of the published manifest, which is not held in memory for it."""
     with pq.ParquetFile(parquet_source(folder / MANIFEST_FILE)) as file:
         rows = file.metadata.num_rows
-    return _hash_of_tables(manifest_batches(folder, MANIFEST_SCHEMA.names, _HASHED_ROWS), rows)
+    return _hash_of_tables(manifest_batches(folder, MANIFEST_SCHEMA.names, _ROW_GROUP), rows)
 
 
 def _hash_of_tables(tables: Iterable[pa.Table], rows: int) -> str:
     digest = hashlib.blake2b(digest_size=8)
-    sizes = [min(_HASHED_ROWS, rows - start) for start in range(0, rows, _HASHED_ROWS)]
+    sizes = [min(_ROW_GROUP, rows - start) for start in range(0, rows, _ROW_GROUP)]
     for table in regrouped(tables, sizes):
         # A copy: slices and tables from files differ in offsets, padding and what is under nulls.
         copied = table.take(pa.array(np.arange(table.num_rows))).combine_chunks()
