@@ -12,18 +12,7 @@ from fer_pipeline.core.crop_set import (
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.manifest import manifest_hash
 from fer_pipeline.core.worklist import WORK_LIST
-from fer_pipeline_tests.core.small_release import small_release
-from fer_pipeline_tests.core.test_shards import SETTINGS, Made
-
-
-@pytest.fixture
-def made(tmp_path):
-    return Made(small_release(tmp_path / "release"), tmp_path)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "crops"
+from fer_pipeline_tests.core.crop_work import SETTINGS
 
 
 def _publish(made, folder, shard_rows=7):

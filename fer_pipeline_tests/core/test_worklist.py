@@ -10,18 +10,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.manifest import photos_of
 from fer_pipeline.core.shards import write_shard
 from fer_pipeline.core.worklist import crop_progress, plan_edges, plan_work, read_slice
-from fer_pipeline_tests.core.small_release import small_release
-from fer_pipeline_tests.core.test_shards import SETTINGS, Made
-
-
-@pytest.fixture
-def made(tmp_path):
-    return Made(small_release(tmp_path / "release"), tmp_path)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "crops"
+from fer_pipeline_tests.core.crop_work import SETTINGS
 
 
 @given(
