@@ -1,5 +1,12 @@
 """Entry point of workspace.yaml: what Dagster loads."""
 
+import os
+
+# numpy's OpenBLAS starts a thread for each core at its import, in every process that loads this
+# module, and they spin for a while: a quarter of the import's processor time on two cores. No
+# matrix here is large enough to need them; whoever sets the variable has the last word.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from fer_pipeline.build import build_definitions
 
 defs = build_definitions()

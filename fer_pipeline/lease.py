@@ -16,7 +16,6 @@ from itertools import count
 from dagster import DagsterInstance
 from dagster._grpc.types import ExecuteStepArgs
 from dagster_shared.serdes import deserialize_value
-from sqlalchemy.exc import SQLAlchemyError
 
 PATIENCE = 45.0
 """Seconds without a sign of life after which a step takes its run for dead."""
@@ -28,6 +27,8 @@ def keep(instance: DagsterInstance, run_id: str) -> None:
     """Renew the run's sign of life for as long as this process lives."""
 
     def renew() -> None:
+        from sqlalchemy.exc import SQLAlchemyError
+
         for number in count():
             # A database that is locked now may not be the next time.
             with suppress(SQLAlchemyError):
@@ -52,6 +53,8 @@ def follow() -> None:
         return
 
     def watch() -> None:
+        from sqlalchemy.exc import SQLAlchemyError
+
         key, seen, since = _key(step.run_id), None, time.monotonic()
         with DagsterInstance.from_ref(reference) as instance:
             while time.monotonic() - since < PATIENCE:

@@ -11,13 +11,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import psutil
-from upath import UPath
+from typing import TYPE_CHECKING, Any
 
 from fer_pipeline.core.disk import NO_ROOM
 from fer_pipeline.core.storage import Location, open_binary
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 TEMPORARY_SUFFIX = ".part"
 """Ending of everything that isn't published yet; names start with a dot."""
@@ -56,7 +56,7 @@ def published(path: Location) -> Iterator[Path]:
 
 
 @contextmanager
-def _uploaded(path: UPath) -> Iterator[Path]:
+def _uploaded(path: "UPath") -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=_own_prefix(), suffix=TEMPORARY_SUFFIX) as folder:
         temporary = Path(folder) / path.name
         temporary.touch()
@@ -104,6 +104,8 @@ def remove_leftovers(folder: Location) -> int:
     processes of this machine that have ended were about to upload.
     """
     if not isinstance(folder, Path):
+        import psutil
+
         leftovers = [
             path
             for path in Path(tempfile.gettempdir()).glob(f"{_OWN}.*{TEMPORARY_SUFFIX}")
