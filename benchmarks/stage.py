@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -32,9 +32,9 @@ def rows(bench: Bench) -> Iterator[Row]:
     faces = write_faces(bench.data / "stage.json", faces_of(large, many))
     found = bench.medians(
         {
-            "one worker": _side(homes[many], 1),
-            "two workers": _side(homes[many], 2),
-            "two workers, fewer faces": _side(homes[few], 2),
+            "one worker": _side(homes[many], 1, many),
+            "two workers": _side(homes[many], 2, many),
+            "two workers, fewer faces": _side(homes[few], 2, few),
             "bare loop": Side("stage:bare_loop", {"faces": faces}),
         }
     )
@@ -69,21 +69,26 @@ def rows(bench: Bench) -> Iterator[Row]:
         )
 
 
-def _side(home: Path, workers: int) -> Side:
-    return Side("stage:stage", {"home": str(home), "workers": workers}, one_core=False)
+def _side(home: Path, workers: int, faces: int) -> Side:
+    # Four shards, which is what the planner makes of 100,000 of these photos by itself: fewer faces
+    # would be one, and so one worker.
+    rows = round(0.3 * faces)
+    settings = {"home": str(home), "workers": workers, "shard_rows": rows}
+    return Side("stage:stage", settings, one_core=False)
 
 
 def prepare(root: Path, home: Path) -> None:
     """Make index and manifest of a release in a home, unless they are there."""
-    if _command(root, home, "class_manifest", workers=1).wait():
+    if _command(root, home, "class_manifest", {}).wait():
         raise RuntimeError(f"no manifest came into {home}: see its dagster/command-line.log")
 
 
-def stage(home: str, workers: int) -> Figures:
+def stage(home: str, workers: int, shard_rows: int) -> Figures:
     """Faces a second from Dagster's first crop step to its last, and the memory meanwhile."""
     folder = Path(home)
     shutil.rmtree(folder / "crops", ignore_errors=True)
-    process = _command(None, folder, "face_crops", workers)
+    chosen = {"FER_WORKERS": str(workers), "FER_SHARD_ROWS": str(shard_rows)}
+    process = _command(None, folder, "face_crops", chosen)
     largest = together = 0
     while process.poll() is None:
         sizes = _memory_of(process.pid)
@@ -114,7 +119,9 @@ def bare_loop(faces: str) -> Figures:
     return {"rate": len(chosen) / (time.perf_counter() - started)}
 
 
-def _command(root: Path | None, home: Path, asset: str, workers: int) -> subprocess.Popen[bytes]:
+def _command(
+    root: Path | None, home: Path, asset: str, settings: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
     words = [Path(sys.executable).with_name("fer-pipeline"), "run", "--home", home]
     words += ["--select", asset]
     if root is not None:
@@ -123,7 +130,7 @@ def _command(root: Path | None, home: Path, asset: str, workers: int) -> subproc
     return subprocess.Popen(
         [str(word) for word in words],
         # A third of the faces as dev: every class is in every split, however few photos.
-        env={**kept, "FER_WORKERS": str(workers), "FER_DEV_SHARE": "0.33"},
+        env={**kept, **settings, "FER_DEV_SHARE": "0.33"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -23,9 +23,9 @@ COMMAND_LINE_TAG = "fer/command_line"
 EXECUTOR_TAG = "fer/executor"
 """Tag that says where the steps of such a run are."""
 
-PROCESS_VARIABLES = {"MIMALLOC_ARENA_RESERVE": "65536"}
-"""Variables of the processes that steps run in. Arrow's allocator would set a gibibyte of addresses
-aside in each (here 64 MiB, in KiB), which a limit on memory (ulimit -v) takes for memory in use.
+PROCESS_VARIABLES = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
+"""Variables of the processes that steps run in. Arrow's own allocator would keep some 40 MB that
+the system's gives back, and set a gibibyte of addresses aside, which `ulimit -v` takes for memory.
 """
 
 _IN_PROGRESS = [

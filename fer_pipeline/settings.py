@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     max_file_bytes: int = Field(
         MAX_FILE_BYTES, ge=1, description="Photos of more bytes, as stored, are refused."
     )
-    shard_rows: int = Field(16384, ge=1, description="Faces a crop shard holds at most.")
+    shard_rows: int = Field(32768, ge=1, description="Faces a crop shard holds at most.")
     executor: Literal["local", "ray"] = Field(
         "local", description="Run steps on this machine or on the Ray cluster at RAY_ADDRESS."
     )

@@ -297,7 +297,7 @@ def test_step_is_lost_when_the_cluster_stays_silent(
 def test_cost_table_of_the_page_follows_from_its_rates() -> None:
     page = PAGE.read_text()
     assert page == page_with(page, cost_table(Rates()))
-    rates = Rates(1e6, 1e6, 1000, start=2, photo_bytes=1e5, crop_bytes=2500, shard_rows=50_000)
+    rates = Rates(1e6, 1e6, 1000, start=2, photo_bytes=1e5, crop_bytes=2500, shards=20)
     table = cost_table(rates, cpus=(10,))
     assert "| core-hours | 0.29 |" in table
     assert "| on 10 CPUs | 1.8 minutes, reading 962 MB/s |" in table

@@ -43,7 +43,7 @@ DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError)
 MAX_SHARD_BYTES = 64 * 2**20
 """Bytes of crops in one shard at most: what bounds the memory of a worker."""
 _MANY_SHARDS = 64
-_SMALL_SHARD_SECONDS = 5.0
+_SMALL_SHARD_SECONDS = 10.0
 """What would be fewer is cut into up to 64 shards, to be spread, but not into less work than this:
 each costs half a second to start.
 """

@@ -37,10 +37,10 @@ def test_slices_are_of_near_equal_work():
 
 @pytest.mark.parametrize(
     ("faces", "seconds", "shards"),
-    [(1000, 0.001, 1), (1000, 0.012, 2), (60_000, 0.0006, 8), (1_000_000, 0.0006, 124)],
+    [(1000, 0.001, 1), (1000, 0.024, 2), (100_000, 0.0006, 4), (1_000_000, 0.0014, 64)],
 )
 def test_little_work_is_not_cut_up_and_much_is_shared_evenly(faces, seconds, shards):
-    assert len(plan_edges(np.full(faces, seconds), 8192)) - 1 == shards
+    assert len(plan_edges(np.full(faces, seconds), 32_768)) - 1 == shards
 
 
 def test_work_list_holds_each_slice_of_the_manifest(made, folder):
