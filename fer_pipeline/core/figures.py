@@ -117,22 +117,28 @@ def confusion_heatmap(
     classes: Sequence[str],
     normalised: bool = True,
     *,
+    columns: Sequence[str] | None = None,
+    sides: tuple[str, str] = ("true", "predicted"),
+    title: str | None = None,
     dpi: int = _DPI,
 ) -> bytes:
     """Heat map of a confusion matrix with its figures.
 
     Args:
-        confusion: counts (K, K), true class in rows, predicted class in columns.
+        confusion: counts (K, columns), true class in rows, predicted class in columns.
         classes: K names.
         normalised: colour and percentages by the share of the row, counts below in brackets;
             otherwise colour and text by the count.
+        columns: names of the columns where they are others than `classes`.
+        sides: what rows and columns are.
+        title: above the map.
         dpi: dots an inch.
     """
+    columns = classes if columns is None else columns
     shares = normalise_rows(confusion)
     largest = max(1, int(confusion.max()))
     values = shares if normalised else confusion / largest
-    side = 2.2 + 0.82 * len(classes)
-    figure = new_figure(side + 0.6, side)
+    figure = new_figure(2.8 + 0.82 * len(columns), 2.2 + 0.82 * len(classes))
     axes = figure.subplots()
     axes.set_facecolor("#ECEEF1")
     axes.imshow(values, cmap="Blues", vmin=0, vmax=1)
@@ -154,18 +160,17 @@ def confusion_heatmap(
             fontweight="bold" if row == column else "normal",
             color="white" if values[row, column] > 0.55 else INK,
         )
-    places = range(len(classes))
-    axes.set_xticks(places, classes, rotation=35, ha="right", parse_math=False)
-    axes.set_yticks(places, classes, parse_math=False)
+    axes.set_xticks(range(len(columns)), columns, rotation=35, ha="right", parse_math=False)
+    axes.set_yticks(range(len(classes)), classes, parse_math=False)
     axes.tick_params(labelsize=11, length=0, labelcolor=INK)
     axes.spines[:].set_visible(False)
-    axes.set_xticks(np.arange(len(classes) - 1) + 0.5, minor=True)
+    axes.set_xticks(np.arange(len(columns) - 1) + 0.5, minor=True)
     axes.set_yticks(np.arange(len(classes) - 1) + 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=2)
     axes.tick_params(which="minor", length=0)
-    axes.set_xlabel("predicted", fontsize=12, color=INK)
-    axes.set_ylabel("true", fontsize=12, color=INK)
-    _title(axes, "Share of each true class" if normalised else "Number of faces")
+    axes.set_xlabel(sides[1], fontsize=12, color=INK)
+    axes.set_ylabel(sides[0], fontsize=12, color=INK)
+    _title(axes, title or ("Share of each true class" if normalised else "Number of faces"))
     return figure_png(figure, dpi)
 
 

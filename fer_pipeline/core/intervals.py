@@ -1,4 +1,4 @@
-"""Intervals: Wilson for a share, stratified cluster bootstrap for scores of a confusion matrix.
+"""Intervals: Wilson for a share, stratified cluster bootstrap for scores of counts.
 
 What a score means lives in `metrics.py`; here is only how uncertain it is.
 """
@@ -28,14 +28,17 @@ class Estimate:
 
     def to_dict(self, name: str) -> Mapping[str, float]:
         """`{name, name_low, name_high}`, for flat JSON and metric names."""
-        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+        ends = {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+        # Plain floats: Dagster's metadata takes no other.
+        return {key: float(value) for key, value in ends.items()}
 
 
-def wilson_interval(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
+def wilson_interval(k: float, n: float, level: float = 0.95) -> tuple[float, float]:
     """Wilson score interval (E. B. Wilson, 1927, no continuity correction) of `k` out of `n`.
 
-    With n = 0 nothing is known and the interval is (0, 1). Raises ValueError when k is not in
-    0..n or the level not between 0 and 1.
+    Both are counts, or effective counts of rows that hang together. With n = 0 nothing is known
+    and the interval is (0, 1). Raises ValueError when k is not in 0..n or the level not between
+    0 and 1.
     """
     if not 0 <= k <= n:
         raise ValueError(f"k has to lie in 0..n, got k={k}, n={n}")
@@ -59,11 +62,42 @@ def percentile_interval(values: Floats, level: float = 0.95) -> tuple[float, flo
     return float(low), float(high)
 
 
-def _distinct_rows(rows: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _distinct_rows(rows: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Distinct rows of `rows` (m, c) and how often each occurs."""
     as_bytes = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.itemsize * rows.shape[1])))
     _, first, many = np.unique(as_bytes.ravel(), return_index=True, return_counts=True)
     return rows[first].astype(np.float64), many
+
+
+def resampled_totals(
+    counts: NDArray[Any], strata: NDArray[Any], *, seed: int, resamples: int
+) -> NDArray[np.float64]:
+    """Sums of the groups' counts over `resamples` stratified bootstrap samples of groups.
+
+    Groups are drawn with replacement, as many as there are, separately in each stratum (Davison
+    and Hinkley, Bootstrap Methods and their Application, 1997, sections 3.2 and 3.8). Groups of
+    one stratum with equal counts are exchangeable, so the draw is a multinomial over distinct
+    counts: the same distribution at a small part of the cost.
+
+    Args:
+        counts: number (groups, c), what each group adds.
+        strata: (groups,), the stratum of each group.
+        seed: of the draw.
+        resamples: number of samples.
+
+    Returns:
+        float64 (resamples, c).
+    """
+    generator = np.random.default_rng(seed)
+    totals = np.zeros((resamples, counts.shape[1]), np.float64)
+    for label in np.unique(strata):
+        kinds, many = _distinct_rows(counts[strata == label])
+        drawn = int(many.sum())
+        step = max(1, _DRAWS_AT_ONCE // len(kinds))
+        for start in range(0, resamples, step):
+            part = totals[start : start + step]
+            part += generator.multinomial(drawn, many / drawn, size=len(part)) @ kinds
+    return totals
 
 
 def resampled_confusions(
@@ -77,11 +111,8 @@ def resampled_confusions(
 ) -> NDArray[np.int64]:
     """Confusion matrices of `resamples` stratified cluster-bootstrap samples.
 
-    Whole groups are drawn with replacement, as many as there are, separately in each stratum;
-    the stratum of a group is the class of its first row (Davison and Hinkley, Bootstrap Methods
-    and their Application, 1997, sections 3.2 and 3.8). Groups of one stratum with equal counts
-    are exchangeable, so the draw is a multinomial over distinct counts: the same distribution
-    at a small part of the cost.
+    Whole groups are drawn, see `resampled_totals`; the stratum of a group is the class of its
+    first row.
 
     Args:
         expression: int (n,), true class as a position 0..classes_count-1.
@@ -99,14 +130,5 @@ def resampled_confusions(
     counts = np.zeros((len(first), cells), np.int32)
     expression = np.asarray(expression, np.int64)
     np.add.at(counts, (group, expression * classes_count + predicted), 1)
-    stratum = expression[first]
-    generator = np.random.default_rng(seed)
-    totals = np.zeros((resamples, cells), np.float64)
-    for label in np.unique(stratum):
-        kinds, many = _distinct_rows(counts[stratum == label])
-        drawn = int(many.sum())
-        step = max(1, _DRAWS_AT_ONCE // len(kinds))
-        for start in range(0, resamples, step):
-            part = totals[start : start + step]
-            part += generator.multinomial(drawn, many / drawn, size=len(part)) @ kinds
+    totals = resampled_totals(counts, expression[first], seed=seed, resamples=resamples)
     return np.rint(totals).astype(np.int64).reshape(resamples, classes_count, classes_count)

@@ -6,7 +6,6 @@ caller's business.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,10 @@ from numpy.typing import NDArray
 
 from fer_pipeline.core import figures
 from fer_pipeline.core.metrics import Estimate, Evaluation
+from fer_pipeline.core.pages import render_page
+from fer_pipeline.core.people_figures import picture_pixels
+from fer_pipeline.core.people_model import ModelAgainstPeople
+from fer_pipeline.core.people_page import model_verdict
 from fer_pipeline.core.png import image_png, png_as_data_uri
 
 SMALL_TEST = 500
@@ -62,6 +65,8 @@ class ReportData:
         minutes: wall time of the training.
         history: a row an epoch, see `figures.training_curves`; may be empty.
         wrong: most confident errors.
+        people: the model beside people on those test faces that people have labelled, or None.
+        people_pictures: face_id to encoded picture, for faces on which they differ.
         mlflow_run_id: run that holds the model, or None.
         git_commit: commit of the code, or None.
     """
@@ -86,6 +91,8 @@ class ReportData:
     minutes: float
     history: Sequence[Mapping[str, float]] = ()
     wrong: WrongFaces = field(default_factory=WrongFaces)
+    people: ModelAgainstPeople | None = None
+    people_pictures: Mapping[str, bytes] = field(default_factory=dict)
     mlflow_run_id: str | None = None
     git_commit: str | None = None
 
@@ -153,20 +160,18 @@ def _pictures(report: ReportData) -> dict[str, str]:
     return {name: png_as_data_uri(png) for name, png in made.items()}
 
 
+def _differing(people: ModelAgainstPeople, pictures: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    shown = [face for face in people.differing if face.face_id in pictures]
+    pixels = [picture_pixels(face.face_id, pictures[face.face_id]) for face in shown]
+    uris = [png_as_data_uri(image_png(image, _CROP_SIDE)) for image in pixels]
+    return [{"uri": uri, "face": face} for uri, face in zip(uris, shown, strict=True)]
+
+
 def render_report(report: ReportData) -> str:
     """The report as one HTML document: inline style, inline PNGs, no script, no request.
 
     It follows the reader's light or dark setting and prints. Every text is escaped.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["percent"] = _percent
-    environment.filters["score"] = _score
-    environment.filters["thousands"] = _thousands
-    template = files("fer_pipeline.core").joinpath("templates/report.html.j2")
     wrong = report.wrong
     gallery = [
         {
@@ -179,14 +184,18 @@ def render_report(report: ReportData) -> str:
             wrong.crops, wrong.true, wrong.predicted, wrong.probability, strict=True
         )
     ]
-    found = report.evaluation
-    return environment.from_string(template.read_text(encoding="utf-8")).render(
+    found, people = report.evaluation, report.people
+    return render_page(
+        "report.html.j2",
         report=report,
         found=found,
         bars=_bars(report),
         verdict=verdict(found.accuracy, found.majority_accuracy, report.linear),
         pictures=_pictures(report),
         gallery=gallery,
+        people=people,
+        people_verdict=None if people is None else model_verdict(people),
+        people_gallery=[] if people is None else _differing(people, report.people_pictures),
         wrong_count=int(found.n - np.trace(found.confusion)),
         largest_cell=max(1, int(found.confusion.max())),
         confusion=found.confusion.tolist(),
@@ -194,15 +203,3 @@ def render_report(report: ReportData) -> str:
         small_limit=SMALL_TEST,
         uniform_nll=float(np.log(len(found.classes))),
     )
-
-
-def _percent(share: float | None, digits: int = 1) -> str:
-    return "not defined" if share is None else f"{share:.{digits}%}"
-
-
-def _score(value: float | None) -> str:
-    return "not defined" if value is None else f"{value:.3f}"
-
-
-def _thousands(number: Any) -> str:
-    return f"{number:,}"
