@@ -17,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     PlainSerializer,
+    SecretStr,
     ValidationError,
     field_validator,
     model_validator,
@@ -29,6 +30,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from fer_pipeline.core.answers_database import sqlite_address
 from fer_pipeline.core.bounds import MAX_DECODED_BYTES, MAX_FILE_BYTES, MAX_PIXELS
 from fer_pipeline.core.crop import CropSettings
 from fer_pipeline.core.datasets import FORMATS, faces_are_cropped, open_dataset
@@ -38,6 +40,7 @@ from fer_pipeline.core.files import publish_bytes, text_digest
 from fer_pipeline.core.labels import NAMES, NOT_EXPRESSIONS
 from fer_pipeline.core.presets import PRESETS, Preset
 from fer_pipeline.core.storage import Location, as_location
+from fer_pipeline.core.study import checked_study_name
 from fer_pipeline.streams import DEFAULT_STREAMS, STREAMS
 
 _FILE = "settings.toml"
@@ -114,6 +117,24 @@ class Settings(BaseSettings):
     )
     threads: int | None = Field(None, ge=1, description="Threads of one training process.")
     resamples: int = Field(2000, ge=100, description="Bootstrap resamples of a report.")
+    study: str = Field("people", description="Name of the study that relabel_sample draws.")
+    relabel_per_class: int = Field(200, ge=1, description="Faces of each class in that study.")
+    relabel_repeats: float = Field(
+        0.05, ge=0, le=1, description="Share of a study's faces that are shown twice."
+    )
+    answers_url: str | None = Field(
+        None, description="Database of people's answers; default is a file in state_folder."
+    )
+    review_password: SecretStr | None = Field(
+        None, description="Password of the labelling page, where others than this machine see it."
+    )
+    corrections_on_test: bool = Field(
+        False, description="Apply corrected labels to the locked test split too."
+    )
+    label_issue_folds: int = Field(
+        3, ge=2, description="Folds whose models look for wrong labels in each other's faces."
+    )
+    suspects: int = Field(200, ge=1, description="Suspected labels that a study of them shows.")
     mlflow_tracking_uri: str | None = Field(
         None, description="MLflow server; default is a database in the home folder."
     )
@@ -140,6 +161,14 @@ class Settings(BaseSettings):
         if value is not None and value not in FORMATS:
             raise ValueError(f"{value!r} is no known format: choose one of {', '.join(FORMATS)}")
         return value
+
+    @field_validator("study")
+    @classmethod
+    def _nameable_study(cls, value: str) -> str:
+        try:
+            return checked_study_name(value)
+        except InputError as error:
+            raise ValueError(str(error)) from error
 
     @model_validator(mode="after")
     def _known_streams(self) -> Self:
@@ -293,6 +322,23 @@ class Settings(BaseSettings):
     def report_folder(self, stream: str) -> Location:
         """Where a stream's report stands."""
         return self.home / "reports" / stream
+
+    @property
+    def studies_folder(self) -> Location:
+        """Where the studies stand, in a folder for each stream."""
+        return self.home / "studies"
+
+    @property
+    def answers_address(self) -> str:
+        """The database of people's answers, as an address that SQLAlchemy knows."""
+        if self.answers_url is not None:
+            return self.answers_url
+        return sqlite_address(self.state_folder / "studies.db")
+
+    @property
+    def corrections_file(self) -> Location:
+        """Where corrected labels stand."""
+        return self.home / "corrections.csv"
 
     @property
     def dagster_home(self) -> Path:

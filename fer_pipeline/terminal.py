@@ -1,11 +1,12 @@
 """The terminal, kept for what a command has to say."""
 
+import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -15,6 +16,12 @@ def say(console: Console, text: str, *, head: str = "", style: str = "") -> None
     """Print a line as it is, whatever brackets it holds, with a styled word before it."""
     words = Text.assemble((f"{head} ", style), text) if head else Text(text, style)
     console.print(words, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as one line of JSON on stdout."""
+    sys.stdout.write(json.dumps(value, default=str) + "\n")
+    sys.stdout.flush()
 
 
 @contextmanager

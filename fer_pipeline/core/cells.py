@@ -1,0 +1,18 @@
+"""Cells of CSV files that people open in a spreadsheet, which runs what looks like a formula.
+
+After OWASP's advice on CSV injection; reading takes off again what writing put on.
+"""
+
+_RISKY = ("=", "+", "-", "@", "\t", "\r", "\n")
+_QUOTE = "'"
+
+
+def safe_cell(text: str) -> str:
+    """`text` with an apostrophe before it where a spreadsheet might take it for a formula."""
+    return _QUOTE + text if text.startswith((*_RISKY, _QUOTE)) else text
+
+
+def plain_cell(cell: str) -> str:
+    """What `safe_cell` made a cell of; cells that it never makes stay as they are."""
+    quoted = cell.startswith(_QUOTE) and cell[1:].startswith((*_RISKY, _QUOTE))
+    return cell[1:] if quoted else cell
