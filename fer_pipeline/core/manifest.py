@@ -15,12 +15,15 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from fer_pipeline.core.corrected_labels import LOCKED_TEST, CorrectedLabels, decide
+from fer_pipeline.core.corrections import Correction
 from fer_pipeline.core.datasets.base import VOTES_TYPE, DataSet, Photo, Role
 from fer_pipeline.core.detect import Box
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.files import published, text_digest
+from fer_pipeline.core.files import published
 from fer_pipeline.core.index import BAD_BOX, CONFLICTING_LABEL, row_batches
 from fer_pipeline.core.labels import CODES, NAMES
+from fer_pipeline.core.photo_copies import copies_disagree, find_copies
 from fer_pipeline.core.splits import deal
 from fer_pipeline.core.storage import Location, parquet_source
 from fer_pipeline.core.votes import chosen_expression
@@ -55,8 +58,11 @@ MANIFEST_SCHEMA = pa.schema(
         ("split", pa.string()),
         ("reason", pa.string()),
         ("weight", pa.float32()),
+        ("listed_expression", pa.int8()),
     ]
 )
+"""`expression` is the label after corrections; `listed_expression` the list's own one where they
+changed it, null elsewhere."""
 _ROW_GROUP = 8192
 """Rows that are read, or hashed, at a time, and so the most that is held in memory for it."""
 _PRIORITY = {Role.TEST: 0, Role.DEV: 1, Role.TRAIN: 2, Role.TRAIN_ONLY: 3}
@@ -67,7 +73,9 @@ class ManifestSummary:
     """What the manifest stage made of the index rows.
 
     `left_out` counts index rows that are no manifest row, by reason; with `rows` they add up to
-    `rows_indexed`. `excluded` counts manifest rows of split `excluded`, by reason.
+    `rows_indexed`. `excluded` counts manifest rows of split `excluded`, by reason. `corrected`
+    counts faces whose label was corrected, `corrections_left` those whose correction was not
+    applied, by reason (see `corrected_labels.py`); together they are all faces with corrections.
     """
 
     rows_indexed: int
@@ -79,6 +87,8 @@ class ManifestSummary:
     photos_hashed: int
     identical_photos: int
     manifest_hash: str
+    corrected: int
+    corrections_left: Mapping[str, int]
 
 
 def build_manifest(
@@ -90,36 +100,62 @@ def build_manifest(
     label_source: str,
     dev_share: float,
     seed: int,
+    corrections: Sequence[Correction] = (),
+    correct_test: bool = False,
     on_hashed: Callable[[int, int], None] | None = None,
 ) -> ManifestSummary:
     """Write `class_manifest.parquet` and `file_list.csv` into `folder`.
 
-    `classes` are the names to keep. `on_hashed` is told photos hashed and photos to hash.
-    Raises InputError when no row is left, or votes are asked of a data set without them.
+    `classes` are the names to keep. `corrections` change labels before that choice; without
+    `correct_test` the test split is the same, whatever they say. `on_hashed` is told photos hashed
+    and photos to hash. Raises InputError when no row is left, or votes are asked of a data set
+    without them.
     """
-    table, label, left_out, rows_indexed = _wanted_rows(index_folder, classes, label_source)
     roles = dataset.roles()
-    first = _first_of_each_face(table, roles)
-    left_out["repeated_row"] = table.num_rows - len(first)
-    table, label = table.take(pa.array(first)), label[first]
-    if not table.num_rows:
-        raise InputError(
-            f"no row of {index_folder} has one of the classes {', '.join(classes)}: "
-            "choose other streams or check the lists' labels"
-        )
-    photos = _photos(dataset, table, on_hashed)
+    decided = decide(
+        index_folder, corrections, roles, label_source=label_source, correct_test=correct_test
+    )
+    rows = _wanted_rows(index_folder, classes, label_source, decided)
+    _check_any(rows.table.num_rows, index_folder, classes)
+    photos = find_copies(dataset, photos_of(rows.table), on_hashed)
+    group = photos.group
+    locked = _locked(rows, group, roles) if not correct_test else np.zeros(len(group), bool)
+    locked_faces = len(pc.unique(rows.table["face_id"].filter(pa.array(locked))))
+    label = np.where(locked, rows.listed, rows.label)
+    corrected = rows.corrected & ~locked
+
+    wanted = np.isin(label, [CODES[name] for name in classes])
+    left_out = dict(rows.left_out)
+    left_out["corrected_away"] = int((~wanted & corrected).sum())
+    left_out["other_class"] += int((~wanted & locked).sum())
+    first = np.flatnonzero(wanted)
+    faces = rows.table.select(["face_id", "list"]).filter(pa.array(wanted))
+    first = first[_first_of_each_face(faces, roles)]
+    left_out["repeated_row"] = int(wanted.sum()) - len(first)
+    _check_any(len(first), index_folder, classes)
+    table, label, listed = rows.table.take(pa.array(first)), label[first], rows.listed[first]
+    content_hash, group, corrected = photos.content_hash[first], group[first], corrected[first]
+    indexed = rows.indexed
+    # A million rows are not to be held twice.
+    del rows
+
     lists = _objects(table["list"])
     conflicting = pc.equal(table["issue"].fill_null(""), CONFLICTING_LABEL).to_numpy()
-    conflicting |= _copies_disagree(photos.content_hash, _boxes(table), label)
-    splits = deal(lists, photos.group, conflicting, roles, dev_share=dev_share, seed=seed)
+    # Of a face with two labels a person has said which one it has.
+    conflicting = (conflicting & ~corrected) | copies_disagree(content_hash, _boxes(table), label)
+    splits = deal(lists, group, conflicting, roles, dev_share=dev_share, seed=seed)
+    place = table.schema.get_field_index("expression")
+    if corrected.any():
+        table = table.set_column(place, "expression", pa.array(label, pa.int8()))
     manifest = pa.Table.from_arrays(
         [
             *(table[name].combine_chunks() for name in _FROM_INDEX),
-            pa.array(photos.content_hash, pa.string(), mask=photos.content_hash == ""),
-            pa.array(photos.group, pa.string()),
+            pa.array(content_hash, pa.string(), mask=content_hash == ""),
+            pa.array(group, pa.string()),
             pa.array(splits.split, pa.string()),
             pa.array(splits.reason, pa.string(), mask=splits.reason == ""),
             pa.array(splits.weight),
+            pa.array(listed, pa.int8(), mask=~corrected),
         ],
         schema=MANIFEST_SCHEMA,
     )
@@ -128,7 +164,7 @@ def build_manifest(
     with published(folder / FILE_LIST) as path:
         _write_file_list(manifest, label, path)
     return ManifestSummary(
-        rows_indexed=rows_indexed,
+        rows_indexed=indexed,
         rows=manifest.num_rows,
         rows_by_split={name: int((splits.split == name).sum()) for name in SPLITS},
         left_out={reason: count for reason, count in left_out.items() if count},
@@ -137,6 +173,8 @@ def build_manifest(
         photos_hashed=photos.hashed,
         identical_photos=photos.identical,
         manifest_hash=manifest_hash(manifest),
+        corrected=len(decided.codes) - locked_faces,
+        corrections_left=_with_locked(decided.left, locked_faces),
     )
 
 
@@ -217,34 +255,40 @@ def missing_classes(
 
 
 @dataclass(frozen=True)
-class _Photos:
-    content_hash: npt.NDArray[np.object_]
-    group: npt.NDArray[np.object_]
-    missing: int
-    hashed: int
-    identical: int
+class _Rows:
+    """Index rows that have a wanted class by their list or by a correction; arrays are (n,)."""
+
+    table: pa.Table
+    listed: npt.NDArray[np.int8]
+    label: npt.NDArray[np.int8]
+    corrected: npt.NDArray[np.bool_]
+    left_out: Mapping[str, int]
+    indexed: int
 
 
 def _wanted_rows(
-    index_folder: Location, classes: Sequence[str], label_source: str
-) -> tuple[pa.Table, npt.NDArray[np.int8], dict[str, int], int]:
+    index_folder: Location, classes: Sequence[str], label_source: str, decided: CorrectedLabels
+) -> _Rows:
     codes = [CODES[name] for name in classes]
-    parts, labels = [], []
+    parts, listed, labels, corrected = [], [], [], []
     left_out = {"other_class": 0, "no_majority_vote": 0, BAD_BOX: 0}
     rows = voted = 0
     for batch in row_batches(index_folder, [*_FROM_INDEX, "issue"]):
         table = pa.Table.from_batches([batch])
         rows += table.num_rows
         voted += table.num_rows - table["votes"].null_count
-        label = chosen_expression(table, label_source)
-        wanted = np.isin(label, codes)
+        given = chosen_expression(table, label_source)
+        label, changed = decided.apply(table["face_id"], given)
+        wanted = np.isin(given, codes) | np.isin(label, codes)
         bad_box = pc.equal(table["issue"].fill_null(""), BAD_BOX).to_numpy()
-        left_out["no_majority_vote"] += int((label < 0).sum())
-        left_out["other_class"] += int((~wanted & (label >= 0)).sum())
+        left_out["no_majority_vote"] += int((given < 0).sum())
+        left_out["other_class"] += int((~wanted & (given >= 0)).sum())
         left_out[BAD_BOX] += int((wanted & bad_box).sum())
         keep = wanted & ~bad_box
         parts.append(table.filter(pa.array(keep)))
+        listed.append(given[keep])
         labels.append(label[keep])
+        corrected.append(changed[keep])
     if label_source == "votes" and not voted:
         raise InputError(
             f"no row of {index_folder} has votes: use --label-source listed, "
@@ -255,7 +299,34 @@ def _wanted_rows(
             f"{index_folder} holds no row: every row of the lists was rejected, "
             "see rejected.parquet for the reasons"
         )
-    return pa.concat_tables(parts), np.concatenate(labels), left_out, rows
+    arrays = (np.concatenate(listed), np.concatenate(labels), np.concatenate(corrected))
+    return _Rows(pa.concat_tables(parts), *arrays, left_out, rows)
+
+
+def _check_any(rows: int, index_folder: Location, classes: Sequence[str]) -> None:
+    if not rows:
+        raise InputError(
+            f"no row of {index_folder} has one of the classes {', '.join(classes)}: "
+            "choose other streams or check the lists' labels"
+        )
+
+
+def _locked(
+    rows: _Rows, group: npt.NDArray[np.object_], roles: Mapping[str, Role]
+) -> npt.NDArray[np.bool_]:
+    """Corrected rows whose photo is a copy of a test photo; (n,).
+
+    They are excluded from training, and another label of theirs would make a conflict of the test
+    face, or end one, and so change which faces are tested.
+    """
+    if not rows.corrected.any():
+        return rows.corrected
+    is_test = np.array([roles[name] == Role.TEST for name in rows.table["list"].to_pylist()], bool)
+    return rows.corrected & np.isin(group, group[is_test])
+
+
+def _with_locked(left: Mapping[str, int], faces: int) -> dict[str, int]:
+    return {**left, LOCKED_TEST: left.get(LOCKED_TEST, 0) + faces} if faces else dict(left)
 
 
 def _first_of_each_face(table: pa.Table, roles: Mapping[str, Role]) -> npt.NDArray[np.intp]:
@@ -265,61 +336,6 @@ def _first_of_each_face(table: pa.Table, roles: Mapping[str, Role]) -> npt.NDArr
     order = np.lexsort((np.arange(len(face)), rank, face))
     first = order[np.unique(face[order], return_index=True)[1]] if len(face) else order
     return np.sort(first)
-
-
-def _photos(
-    dataset: DataSet, table: pa.Table, on_hashed: Callable[[int, int], None] | None
-) -> _Photos:
-    """Content hashes of photos that can be copies (equal size), and the group of each face."""
-    addresses = photos_of(table)
-    keys = np.array([dataset.photo_key(address) for address in addresses], dtype=object)
-    unique, first, photo = np.unique(keys, return_index=True, return_inverse=True)
-    stored = [addresses[place] for place in first]
-    sizes = dataset.photo_sizes(stored)
-    _, of_size, population = np.unique(sizes, return_inverse=True, return_counts=True)
-    to_hash = np.flatnonzero((sizes > 0) & (population[of_size] > 1))
-    # In the order of the lists, so that photos packed in one file are read front to back.
-    to_hash = to_hash[np.argsort(first[to_hash])]
-    hashes = np.full(len(unique), "", dtype=object)
-    photos = dataset.read_photos([stored[place] for place in to_hash])
-    for done, (place, data) in enumerate(zip(to_hash, photos, strict=True), start=1):
-        if isinstance(data, bytes):
-            hashes[place] = hashlib.blake2b(data, digest_size=16).hexdigest()
-        if on_hashed and done % 1000 == 0:
-            on_hashed(done, len(to_hash))
-    # The smallest key of a set of copies names their group; a photo without copies names its own.
-    leader = unique.copy()
-    smallest: dict[str, str] = {}
-    for place in np.sort(to_hash):
-        if hashes[place]:
-            leader[place] = smallest.setdefault(hashes[place], unique[place])
-    group = np.array([text_digest(dataset.name, key) for key in leader], dtype=object)
-    return _Photos(
-        content_hash=hashes[photo],
-        group=group[photo],
-        missing=int((sizes < 0).sum()),
-        hashed=len(to_hash),
-        identical=int((leader != unique).sum()),
-    )
-
-
-def _copies_disagree(
-    content_hash: npt.NDArray[np.object_],
-    boxes: npt.NDArray[np.int64],
-    label: npt.NDArray[np.int8],
-) -> npt.NDArray[np.bool_]:
-    """Faces at one place of identical photos that carry different labels; shape (n,)."""
-    seen: dict[tuple[object, ...], int] = {}
-    disagree = set()
-    hashed = np.flatnonzero(content_hash != "")
-    for place in hashed:
-        face = (content_hash[place], *boxes[place])
-        if seen.setdefault(face, int(label[place])) != label[place]:
-            disagree.add(face)
-    result = np.zeros(len(label), bool)
-    for place in hashed:
-        result[place] = (content_hash[place], *boxes[place]) in disagree
-    return result
 
 
 def _boxes(table: pa.Table) -> npt.NDArray[np.int64]:

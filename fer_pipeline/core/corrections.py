@@ -1,0 +1,217 @@
+"""The file of corrected labels: who said of which face, and when, that its label is another one.
+
+Reading is strict, and writing adds lines without ever making a file that can't be read. What the
+corrections do to the rows of an index is in `corrected_labels.py`.
+"""
+
+import csv
+import io
+import os
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fer_pipeline.core.cells import plain_cell, safe_cell
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.files import file_digest, publish_bytes
+from fer_pipeline.core.labels import NAMES, expression_name
+from fer_pipeline.core.storage import Location, is_file, open_binary
+
+_FACE_ID = re.compile(r"[0-9a-f]{16}")
+_MOST_CHARACTERS = 200
+
+
+@dataclass(frozen=True)
+class Correction:
+    """One line of the file."""
+
+    face_id: str
+    old: str
+    """The class that the face had when it was judged, a name of `labels.py`."""
+    new: str
+    """The class it has by this judgement; `No-Face` takes the face out."""
+    who: str
+    when: datetime
+    """With a time zone."""
+    study: str
+    """Where the judgement was made: `stream/name` of a study, or any other word."""
+
+
+HEADER = tuple(field.name for field in fields(Correction))
+
+
+def read_corrections(path: Location) -> list[Correction]:
+    """Every line of the file, in its order; none where there is no file.
+
+    Rows are counted as a spreadsheet does: the header is row 1. Class names are taken in any
+    spelling of `labels.py`. Several lines may speak of one face: each goes on from the class that
+    the line before it ended with, or says the same as that line, and the last one counts.
+
+    Raises InputError where a line breaks that chain, or has an unknown class, a bad face_id, a
+    time without its zone, the same class twice, or where the header is another one.
+    """
+    if not is_file(path):
+        return []
+    with open_binary(path) as file:
+        data = file.read()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = data.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}, row {row}: not UTF-8 text; save the file as UTF-8") from error
+    read = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        rows = [(read.line_num, cells) for cells in read if cells]
+    except csv.Error as error:
+        raise InputError(
+            f"{path}, row {read.line_num}: {error}; correct or delete that line"
+        ) from error
+    if not rows or tuple(rows[0][1]) != HEADER:
+        raise InputError(f"{path}, row 1: the header has to be {','.join(HEADER)}; write that line")
+    found = [_parsed(cells, f"{path}, row {number}") for number, cells in rows[1:]]
+    _check_chain(found, [f"{path}, row {number}" for number, _ in rows[1:]])
+    return found
+
+
+def append_corrections(path: Location, corrections: Sequence[Correction]) -> int:
+    """Add lines to the file, making it if it isn't there; the number of lines added.
+
+    Lines that stand there word for word are not added again. The file is replaced as a whole, so
+    that a reader sees the old one or the new one. Two processes that add at once both get their
+    lines in, as long as the file is on this machine.
+
+    Raises InputError, and changes nothing, where a line is wrong by itself or contradicts an
+    earlier line (see `read_corrections`).
+    """
+    with _alone_in_folder_of(path):
+        there = read_corrections(path)
+        known = set(there)
+        added: list[Correction] = []
+        for correction in corrections:
+            parsed = _parsed(
+                _cells(correction), f"the correction of face {correction.face_id!r} for {path}"
+            )
+            if parsed not in known:
+                known.add(parsed)
+                added.append(parsed)
+        if not added:
+            return 0
+        places = [f"{path}, row {number}" for number in range(2, len(there) + 2)]
+        places += [f"the correction of face {line.face_id} for {path}" for line in added]
+        _check_chain([*there, *added], places)
+        publish_bytes(path, _as_csv([*there, *added]))
+    return len(added)
+
+
+def corrections_digest(path: Location) -> str:
+    """16 hex digits that change with the file; empty where there is none."""
+    return file_digest(path) if is_file(path) else ""
+
+
+def resolved(corrections: Sequence[Correction]) -> Mapping[str, Correction]:
+    """By face, what its lines come to: `old` of the first one, the rest of the last one."""
+    last: dict[str, Correction] = {}
+    for line in corrections:
+        before = last.get(line.face_id)
+        last[line.face_id] = line if before is None else replace(line, old=before.old)
+    return last
+
+
+def _parsed(cells: Sequence[str], place: str) -> Correction:
+    if len(cells) != len(HEADER):
+        raise InputError(
+            f"{place}: {len(cells)} cells where there have to be {len(HEADER)} "
+            f"({','.join(HEADER)}); complete or delete that line"
+        )
+    face_id, old, new, who, when, study = (plain_cell(cell).strip() for cell in cells)
+    if not _FACE_ID.fullmatch(face_id):
+        raise InputError(
+            f"{place}: the face_id {face_id[:40]!r} isn't 16 hex digits; copy it from file_list.csv"
+        )
+    before, after = _class(old, "old", place), _class(new, "new", place)
+    if before == after:
+        raise InputError(f"{place}: old and new are both {before}; delete that line")
+    for name, text in (("who", who), ("study", study)):
+        if not text or len(text) > _MOST_CHARACTERS or any(map(_is_control, text)):
+            raise InputError(
+                f"{place}: {name} has to be 1 to {_MOST_CHARACTERS} characters on one line; "
+                "write it anew"
+            )
+    return Correction(face_id, before, after, who, _time(when, place), study)
+
+
+def _class(text: str, column: str, place: str) -> str:
+    name = expression_name(text)
+    if name is None:
+        raise InputError(
+            f"{place}: the {column} class {text[:40]!r} is unknown; write one of {', '.join(NAMES)}"
+        )
+    return name
+
+
+def _time(text: str, place: str) -> datetime:
+    try:
+        when = datetime.fromisoformat(text)
+        if when.tzinfo is not None:
+            return when.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise InputError(
+        f"{place}: the time {text[:40]!r} isn't ISO 8601 with its zone; "
+        "write it like 2026-01-31T12:00:00+00:00"
+    )
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Zl", "Zp", "Cs")
+
+
+def _check_chain(corrections: Sequence[Correction], places: Sequence[str]) -> None:
+    last: dict[str, tuple[Correction, str]] = {}
+    for line, place in zip(corrections, places, strict=True):
+        if line.face_id in last:
+            before, at = last[line.face_id]
+            goes_on = line.old == before.new
+            says_the_same = (line.old, line.new) == (before.old, before.new)
+            if not (goes_on or says_the_same):
+                raise InputError(
+                    f"{place}: face {line.face_id} from {line.old} to {line.new} contradicts "
+                    f"{at}, which made it {before.new} of {before.old}; decide for one and delete "
+                    "the other"
+                )
+        last[line.face_id] = (line, place)
+
+
+def _cells(correction: Correction) -> list[str]:
+    *texts, when, study = astuple(correction)
+    return [safe_cell(str(text)) for text in (*texts, when.isoformat(), study)]
+
+
+def _as_csv(corrections: Sequence[Correction]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
+    writer.writerows(map(_cells, corrections))
+    return text.getvalue().encode()
+
+
+@contextmanager
+def _alone_in_folder_of(path: Location) -> Iterator[None]:
+    """Keep other processes from adding meanwhile; an object store has nothing to lock."""
+    if not isinstance(path, Path):
+        yield
+        return
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        # The folder itself: a file would stay behind, and the one that is replaced can't be held.
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
