@@ -7,9 +7,18 @@ import dagster as dg
 
 from fer_pipeline.assets.faces import face_assets
 from fer_pipeline.assets.index import index_assets
-from fer_pipeline.assets.manifest import manifest_assets
+from fer_pipeline.assets.manifest import corrections_spec, manifest_assets
+from fer_pipeline.assets.people import people_assets
 from fer_pipeline.assets.stream import stream_assets
-from fer_pipeline.checks import crop_checks, index_checks, manifest_checks, stream_checks
+from fer_pipeline.assets.suspects import suspect_assets
+from fer_pipeline.automation import answers_sensor
+from fer_pipeline.checks import (
+    crop_checks,
+    index_checks,
+    manifest_checks,
+    people_checks,
+    stream_checks,
+)
 from fer_pipeline.executors import executor_for
 from fer_pipeline.settings import Settings
 
@@ -25,7 +34,8 @@ def build_definitions(
     settings are wrong.
     """
     settings = settings or Settings.load()
-    assets = [
+    assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
+        corrections_spec(settings),
         *index_assets(settings),
         *manifest_assets(settings),
         *face_assets(settings),
@@ -33,7 +43,9 @@ def build_definitions(
     checks = [*index_checks(), *manifest_checks(), *crop_checks()]
     for stream in settings.active_streams:
         assets += stream_assets(settings, stream)
-        checks += stream_checks(stream)
+        assets += people_assets(settings, stream)
+        assets += suspect_assets(settings, stream)
+        checks += [*stream_checks(stream), *people_checks(stream)]
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,
@@ -44,6 +56,7 @@ def build_definitions(
                 description="From the lists to the reports of every active stream.",
             )
         ],
+        sensors=[answers_sensor(settings)],
         executor=executor_for(settings),
         resources={"settings": settings, **(resource_overrides or {})},
     )

@@ -18,8 +18,9 @@ from fer_pipeline.core.labels import CODES, NAMES
 from fer_pipeline.core.manifest import missing_classes, published_manifest_hash, read_manifest
 from fer_pipeline.core.splits import groups_on_two_sides
 from fer_pipeline.core.storage import parquet_source
+from fer_pipeline.core.study import SMALL_STUDY
 from fer_pipeline.core.votes import chosen_expression
-from fer_pipeline.reports import read_metrics
+from fer_pipeline.reports import read_metrics, read_people_figures
 from fer_pipeline.settings import Settings
 
 _FEW = 5
@@ -177,6 +178,37 @@ def stream_checks(stream: str) -> Sequence[dg.AssetChecksDefinition]:
             )
 
     return [above_the_majority_class]
+
+
+def people_checks(stream: str) -> Sequence[dg.AssetChecksDefinition]:
+    """Checks of one stream's report on people: they warn, and stop nothing."""
+    asset = dg.AssetKey([stream, "human_error_report"])
+
+    @dg.asset_check(
+        asset=asset,
+        name="enough_answers",
+        description=f"People gave at least {SMALL_STUDY} answers, or the data set brings votes.",
+    )
+    def enough_answers(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+        with step():
+            found = read_people_figures(settings, stream)
+            answers = int(found["people"]["answers"])
+            voted = found["votes"] is not None
+            words = f"{answers:,} answers to the study"
+            if answers < SMALL_STUDY:
+                words += (
+                    f": fewer than {SMALL_STUDY} say little"
+                    + (", the votes stand beside them" if voted else "")
+                    + "; `fer-pipeline review` asks for more"
+                )
+            return dg.AssetCheckResult(
+                passed=answers >= SMALL_STUDY or voted,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=words,
+                metadata={"answers": answers, "votes": voted},
+            )
+
+    return [enough_answers]
 
 
 def _every_row_accounted_for(asset: dg.AssetKey, settings: Settings) -> dg.AssetCheckResult:

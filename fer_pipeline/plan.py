@@ -3,7 +3,7 @@
 An asset is current when it was made by this code version from the present versions of its
 upstream assets, its files are as it left them, and the checks that block on it passed. The index
 is also asked whether the lists are those it read, manifest and crops whether photos came that were
-missing.
+missing, the manifest whether labels were corrected, and reports whether people gave new answers.
 """
 
 import contextlib
@@ -16,11 +16,15 @@ import dagster as dg
 from dagster import AssetCheckKey, AssetKey, DagsterInstance
 
 from fer_pipeline.assets.index import LISTS_DIGEST, LISTS_STAMP
+from fer_pipeline.assets.manifest import CORRECTIONS
+from fer_pipeline.assets.suspects import ON_DEMAND
+from fer_pipeline.core.corrections import corrections_digest
 from fer_pipeline.core.crop_set import CROPS_LIST, CropSet, faces_to_try_again, read_crop_set
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.index import lists_digest, lists_stamp
 from fer_pipeline.core.storage import file_stamps, is_file
 from fer_pipeline.metadata import FILES
+from fer_pipeline.people import ANSWERS, answers_digest
 from fer_pipeline.settings import Settings
 
 _DATA_VERSION = "dagster/data_version"
@@ -30,28 +34,34 @@ _INPUT_VERSION = "dagster/input_data_version/"
 
 @dataclass(frozen=True)
 class AssetState:
-    """One asset: `reason` says why it must be made, None when it is current."""
+    """One asset: `reason` says why it must be made, None when it is current.
+
+    One that is `on_demand` is made only when it is asked for by name.
+    """
 
     key: AssetKey
     reason: str | None
     metadata: Mapping[str, Any]
     made_at: float | None
     parents: Sequence[AssetKey]
+    on_demand: bool
 
 
 def asset_states(
     definitions: dg.Definitions, instance: DagsterInstance, settings: Settings
 ) -> list[AssetState]:
-    """The state of every asset, upstream before downstream."""
+    """The state of every asset that a run can make, upstream before downstream."""
     graph = definitions.resolve_asset_graph()
     states: dict[AssetKey, AssetState] = {}
     for key in graph.toposorted_asset_keys:
         node = graph.get(key)
+        if not node.is_materializable:
+            continue
         records = instance.fetch_materializations(key, limit=1).records
         record = records[0] if records else None
         made = record.asset_materialization if record is not None else None
         metadata = {n: v.value for n, v in made.metadata.items()} if made is not None else {}
-        parents = sorted(node.parent_keys)
+        parents = sorted(parent for parent in node.parent_keys if parent in states)
         waiting = [parent.to_user_string() for parent in parents if states[parent].reason]
         reason = None
         if made is None:
@@ -68,7 +78,12 @@ def asset_states(
                 or _failed_check(instance, graph, key, record.storage_id if record else 0)
             )
         states[key] = AssetState(
-            key, reason, metadata, record.timestamp if record else None, parents
+            key,
+            reason,
+            metadata,
+            record.timestamp if record else None,
+            parents,
+            ON_DEMAND in node.tags,
         )
     return list(states.values())
 
@@ -94,7 +109,7 @@ def _changed_files(metadata: Mapping[str, Any], settings: Settings) -> str | Non
 
 
 def _changed_source(key: AssetKey, metadata: Mapping[str, Any], settings: Settings) -> str | None:
-    """Whether the data set itself changed: its lists, or photos that couldn't be read before."""
+    """Whether what no asset makes changed: lists, photos, corrections of labels, answers."""
     try:
         if key == AssetKey("file_list_index"):
             dataset = settings.open_dataset()
@@ -105,6 +120,11 @@ def _changed_source(key: AssetKey, metadata: Mapping[str, Any], settings: Settin
         if key == AssetKey("face_crops"):
             crop_set = read_crop_set(settings.crops_folder)
             return _changed_photos(settings, crop_set)
+        if ANSWERS in metadata and metadata[ANSWERS] != answers_digest(settings, key.path[0]):
+            return "people gave new answers"
+        corrected = corrections_digest(settings.corrections_file)
+        if CORRECTIONS in metadata and metadata[CORRECTIONS] != corrected:
+            return "the corrections changed"
         if key == AssetKey("class_manifest") and is_file(settings.crops_folder / CROPS_LIST):
             # A photo that comes late can be a copy of a test photo, which only the manifest finds.
             with contextlib.suppress(InputError):

@@ -114,10 +114,10 @@ _TOKEN_TAG = "fer/token"  # noqa: S105 - a run's name, no secret
 
 
 def _wanted(states: Sequence[AssetState], select: Sequence[str]) -> set[AssetKey]:
-    """The selected assets and everything upstream of them."""
+    """The selected assets and everything upstream of them; without any, all not on demand."""
     known = {state.key for state in states}
     if not select:
-        return known
+        return {state.key for state in states if not state.on_demand}
     graph = {state.key: state.parents for state in states}
     todo = [AssetKey.from_user_string(name) for name in select]
     for key in todo:

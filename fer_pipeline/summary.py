@@ -7,7 +7,7 @@ from rich.table import Table
 
 from fer_pipeline.core.crop_set import read_crop_set
 from fer_pipeline.plan import AssetState
-from fer_pipeline.reports import read_metrics
+from fer_pipeline.reports import people_report_file, read_metrics, read_people_figures
 from fer_pipeline.settings import Settings
 
 STREAM_FIELDS = (
@@ -22,6 +22,18 @@ STREAM_FIELDS = (
     "mlflow_run_id",
     "model_uri",
     "report",
+)
+PEOPLE_FIELDS = (
+    "answers",
+    "annotators",
+    "agreement",
+    "agreement_low",
+    "agreement_high",
+    "implied_ceiling",
+    "implied_ceiling_low",
+    "implied_ceiling_high",
+    "test_people_accuracy",
+    "test_model_accuracy",
 )
 
 
@@ -52,7 +64,17 @@ def run_summary(settings: Settings, states: Sequence[AssetState]) -> dict[str, A
         for stream in settings.active_streams
         if f"{stream}/evaluation_report" in metadata
     }
+    for stream, figures in found["streams"].items():
+        if f"{stream}/human_error_report" in metadata:
+            figures["people"] = people_figures(settings, stream)
     return found
+
+
+def people_figures(settings: Settings, stream: str) -> dict[str, Any]:
+    """The figures of one stream's report on people that a summary holds."""
+    found = read_people_figures(settings, stream)["scalars"]
+    kept = {name: found[name] for name in PEOPLE_FIELDS if name in found}
+    return {**kept, "report": str(people_report_file(settings, stream))}
 
 
 def stream_figures(settings: Settings, stream: str) -> dict[str, Any]:

@@ -23,11 +23,23 @@ _CROP = ("crop_settings", "shard_rows")
 _VERSIONS: Mapping[str, _Version] = {
     "file_list_index": _Version(2, ("dataset", "root", "unknown_labels")),
     "expression_summary": _Version(1, ("wanted_classes", "seed", *_BOUNDS)),
-    "class_manifest": _Version(2, ("wanted_classes", "label_source", "dev_share", "seed")),
+    "class_manifest": _Version(
+        3, ("wanted_classes", "label_source", "dev_share", "seed", "corrections_on_test")
+    ),
     "face_crops": _Version(2, _CROP),
     "crop_report": _Version(1, ("seed",)),
     "trained_model": _Version(1, ("recipe", "label_source", "seed", "minutes", "threads")),
-    "evaluation_report": _Version(1, ("label_source", "seed", "resamples")),
+    "evaluation_report": _Version(2, ("label_source", "seed", "resamples", "study")),
+    # A study stays as it was drawn, whatever the settings of another one would be.
+    "relabel_sample": _Version(1, ("study",)),
+    "human_error_report": _Version(1, ("label_source", "seed", "resamples", "study")),
+    "label_issues": _Version(
+        1,
+        (
+            *("recipe", "label_source", "seed", "minutes", "threads"),
+            *("label_issue_folds", "suspects"),
+        ),
+    ),
 }
 
 

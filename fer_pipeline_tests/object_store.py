@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 
 BUCKET = "faces"
 SECRET = "secret-of-the-test-store"  # noqa: S105 - moto takes any
@@ -32,14 +33,26 @@ def object_store() -> Iterator[str]:
             patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
             patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
             client().create_bucket(Bucket=BUCKET)
-            yield f"s3://{BUCKET}"
+            try:
+                yield f"s3://{BUCKET}"
+            finally:
+                empty()
     finally:
         server.stop()
+        # Kept file systems know this store's port, and the next store has another.
+        S3FileSystem.clear_instance_cache()
 
 
 def client() -> Any:
     """A plain S3 client of the store that the environment names."""
     return boto3.client("s3")
+
+
+def empty() -> None:
+    """Delete what the bucket holds, which outlives the server: moto keeps it in this process."""
+    s3 = client()
+    for name in keys(""):
+        s3.delete_object(Bucket=BUCKET, Key=name)
 
 
 def upload(folder: Path, prefix: str) -> None:

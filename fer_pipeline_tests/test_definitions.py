@@ -70,11 +70,19 @@ def test_definitions_hold_every_asset_of_the_active_streams(tmp_path: Path) -> N
     assert keys == {
         "file_list_index": "index",
         "expression_summary": "index",
+        "label_corrections": "manifest",
         "class_manifest": "manifest",
         "face_crops": "faces",
         "crop_report": "faces",
-        "five_class/trained_model": "five_class",
-        "five_class/evaluation_report": "five_class",
-        "three_class/trained_model": "three_class",
-        "three_class/evaluation_report": "three_class",
+        **{
+            f"{stream}/{name}": stream
+            for stream in ("five_class", "three_class")
+            for name in (
+                "relabel_sample",
+                "trained_model",
+                "evaluation_report",
+                "human_error_report",
+                "label_issues",
+            )
+        },
     }

@@ -20,7 +20,12 @@ ASSETS = [
     *(
         f"{stream}/{name}"
         for stream in graph.STREAMS
-        for name in ("trained_model", "evaluation_report")
+        for name in (
+            "relabel_sample",
+            "trained_model",
+            "evaluation_report",
+            "human_error_report",
+        )
     ),
 ]
 STREAM_FIELDS = {

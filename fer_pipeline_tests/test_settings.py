@@ -189,8 +189,11 @@ def test_stream_of_ones_own_becomes_assets_and_checks(tmp_path: Path) -> None:
     graph = build_definitions(settings).resolve_asset_graph()
     keys = {key.to_user_string(): graph.get(key) for key in graph.get_all_asset_keys()}
     assert {name for name in keys if "/" in name} == {
+        "mood/relabel_sample",
         "mood/trained_model",
         "mood/evaluation_report",
+        "mood/human_error_report",
+        "mood/label_issues",
     }
     assert keys["mood/trained_model"].group_name == "mood"
     assert "Contempt, Disgust" in (keys["mood/trained_model"].description or "")
@@ -230,14 +233,20 @@ def test_bounds_of_a_photo_are_those_of_the_crops(tmp_path: Path) -> None:
     assert found.crop_settings.bounds == Bounds(1, 2, 3)
 
 
+STREAM_ASSETS = (
+    "relabel_sample",
+    "trained_model",
+    "evaluation_report",
+    "human_error_report",
+    "label_issues",
+)
 ALL = (
     "file_list_index",
     "expression_summary",
     "class_manifest",
     "face_crops",
     "crop_report",
-    "trained_model",
-    "evaluation_report",
+    *STREAM_ASSETS,
 )
 
 
@@ -258,16 +267,27 @@ ALL = (
         ({"align": True, "detect": "always"}, {"face_crops"}),
         ({"detect": "always"}, {"face_crops"}),
         ({"shard_rows": 100}, {"face_crops"}),
-        ({"preset": "smoke"}, {"trained_model"}),
-        ({"preset": "gpu"}, {"face_crops", "trained_model"}),
-        ({"minutes": 3.0}, {"trained_model"}),
-        ({"threads": 1}, {"trained_model"}),
-        ({"resamples": 500}, {"evaluation_report"}),
+        ({"preset": "smoke"}, {"trained_model", "label_issues"}),
+        ({"preset": "gpu"}, {"face_crops", "trained_model", "label_issues"}),
+        ({"minutes": 3.0}, {"trained_model", "label_issues"}),
+        ({"threads": 1}, {"trained_model", "label_issues"}),
+        ({"resamples": 500}, {"evaluation_report", "human_error_report"}),
         (
             {"label_source": "votes"},
-            {"class_manifest", "trained_model", "evaluation_report"},
+            {
+                "class_manifest",
+                "trained_model",
+                "evaluation_report",
+                "human_error_report",
+                "label_issues",
+            },
         ),
-        ({"seed": 1}, set(ALL) - {"file_list_index", "face_crops"}),
+        ({"seed": 1}, set(ALL) - {"file_list_index", "face_crops", "relabel_sample"}),
+        ({"study": "second"}, {"relabel_sample", "evaluation_report", "human_error_report"}),
+        ({"relabel_per_class": 10}, set()),
+        ({"corrections_on_test": True}, {"class_manifest"}),
+        ({"label_issue_folds": 4}, {"label_issues"}),
+        ({"suspects": 10}, {"label_issues"}),
         ({"workers": 7}, set()),
         ({"mlflow_ui_url": "http://elsewhere"}, set()),
         ({"home": Path("/another")}, set()),
@@ -281,7 +301,7 @@ def test_code_version_changes_with_exactly_the_settings_an_asset_reads(
     second = Settings.load(**(before | change))
 
     def version(name: str, settings: Settings) -> str:
-        stream = "five_class" if name in ALL[-2:] else None
+        stream = "five_class" if name in STREAM_ASSETS else None
         return code_version(name, settings, stream)
 
     changed = {name for name in ALL if version(name, first) != version(name, second)}
@@ -332,3 +352,44 @@ def test_address_of_an_unknown_kind_is_refused() -> None:
     for name in ("home", "root"):
         with pytest.raises(InputError, match="unknown protocol 'foo'"):
             Settings.load(**{name: "foo://bucket"})
+
+
+def test_answers_stand_beside_the_state_unless_a_database_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FER_STATE", str(tmp_path / "state"))
+    remote = Settings.load(home="memory://bucket/home")
+    assert remote.answers_address == f"sqlite:///{remote.state_folder}/studies.db"
+    assert str(remote.studies_folder) == "memory://bucket/home/studies"
+    assert str(remote.corrections_file) == "memory://bucket/home/corrections.csv"
+    monkeypatch.setenv("FER_ANSWERS_URL", "postgresql://host/answers")
+    assert Settings.load(home=tmp_path).answers_address == "postgresql://host/answers"
+
+
+def test_password_of_the_labelling_page_is_never_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FER_REVIEW_PASSWORD", "open sesame")
+    found = Settings.load(home=tmp_path)
+    assert found.review_password is not None
+    assert found.review_password.get_secret_value() == "open sesame"
+    assert "sesame" not in repr(found) + str(found.model_dump()) + found.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("study", "../people"),
+        ("study", ""),
+        ("relabel_per_class", "0"),
+        ("relabel_repeats", "1.5"),
+        ("label_issue_folds", "1"),
+        ("suspects", "0"),
+    ],
+)
+def test_wrong_setting_of_a_study_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"FER_{name.upper()}", value)
+    with pytest.raises(InputError, match=f"setting {name}: .*FER_{name.upper()}"):
+        Settings.load(home=tmp_path)

@@ -17,7 +17,7 @@ from fer_pipeline.core.crop_set import CROPS_LIST, CropSet, publish_crop_set, re
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import publish_bytes, published, text_digest
 from fer_pipeline.core.labels import NAMES
-from fer_pipeline.core.manifest import read_manifest
+from fer_pipeline.core.manifest import manifest_hash, read_manifest
 from fer_pipeline.core.shards import ShardResult, crops_schema, write_shard
 from fer_pipeline.core.storage import parquet_source
 from fer_pipeline.core.votes import chosen_expression
@@ -186,6 +186,16 @@ def face_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
             )
 
     return [face_crops, crop_report]
+
+
+def verified_faces(settings: Settings) -> tuple[pa.Table, str, CropSet]:
+    """The manifest, its hash, and the crops that were made from it.
+
+    Raises InputError when the crops are those of another manifest.
+    """
+    manifest = read_manifest(settings.manifest_folder)
+    digest = manifest_hash(manifest)
+    return manifest, digest, verified_crop_set(settings, digest)
 
 
 def verified_crop_set(settings: Settings, manifest_hash: str) -> CropSet:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from fer_pipeline.assets.steps import EverySoOften, step
+from fer_pipeline.core.corrections import corrections_digest, read_corrections
 from fer_pipeline.core.labels import NAMES
 from fer_pipeline.core.manifest import (
     FILE_LIST,
@@ -15,6 +16,7 @@ from fer_pipeline.core.manifest import (
     build_manifest,
     read_manifest,
 )
+from fer_pipeline.core.storage import is_file
 from fer_pipeline.core.votes import chosen_expression
 from fer_pipeline.metadata import (
     FILES,
@@ -30,6 +32,23 @@ from fer_pipeline.versions import code_version
 if TYPE_CHECKING:
     import pandas as pd
 
+LABEL_CORRECTIONS = dg.AssetKey("label_corrections")
+CORRECTIONS = "corrections_digest"
+"""Metadata key: the file of corrections that a manifest was made with; empty for none."""
+_REASONS = ("reason", "corrections not applied")
+
+
+def corrections_spec(settings: Settings) -> dg.AssetSpec:
+    """The external asset `label_corrections`: a file that people's answers are written to."""
+    return dg.AssetSpec(
+        LABEL_CORRECTIONS,
+        group_name="manifest",
+        kinds={"csv"},
+        description="Labels that people corrected: who, when, old and new. Written by "
+        "`fer-pipeline study correct`; the manifest applies them when it is made next.",
+        metadata={"path": path_value(settings.corrections_file)},
+    )
+
 
 def manifest_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     """The assets of the group `manifest`."""
@@ -37,7 +56,7 @@ def manifest_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     @dg.asset(
         group_name="manifest",
         kinds={"parquet"},
-        deps=["file_list_index"],
+        deps=["file_list_index", LABEL_CORRECTIONS],
         code_version=code_version("class_manifest", settings),
         description="The faces of the wanted classes, each once, with split and group; its "
         "content hash is the data version of everything downstream.",
@@ -52,6 +71,21 @@ def manifest_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                 if every_so_often():
                     context.log.info(f"{done:,} of {total:,} photos of equal size compared")
 
+            path = settings.corrections_file
+            corrections = read_corrections(path) if is_file(path) else []
+            digest = corrections_digest(path)
+            if corrections:
+                context.log_event(
+                    dg.AssetObservation(
+                        LABEL_CORRECTIONS,
+                        metadata={
+                            "dagster/row_count": len(corrections),
+                            "path": path_value(path),
+                            "faces": len({one.face_id for one in corrections}),
+                        },
+                        tags={"dagster/data_version": digest},
+                    )
+                )
             summary = build_manifest(
                 settings.open_dataset(),
                 settings.index_folder,
@@ -60,6 +94,8 @@ def manifest_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                 label_source=settings.label_source,
                 dev_share=settings.dev_share,
                 seed=settings.seed,
+                corrections=corrections,
+                correct_test=settings.corrections_on_test,
                 on_hashed=tell,
             )
             folder = settings.manifest_folder
@@ -72,6 +108,13 @@ def manifest_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                     FILES: published_files(settings, folder / MANIFEST_FILE, folder / FILE_LIST),
                     "file_list": path_value(folder / FILE_LIST),
                     "manifest_hash": summary.manifest_hash,
+                    CORRECTIONS: digest,
+                    "corrected": summary.corrected,
+                    **(
+                        {"corrections_left": counts_table(summary.corrections_left, _REASONS)}
+                        if summary.corrections_left
+                        else {}
+                    ),
                     "class_by_split": markdown_table(_class_by_split(settings)),
                     "rows_by_split": counts_table(summary.rows_by_split, ("split", "faces")),
                     "left_out": counts_table(summary.left_out, ("reason", "index rows")),

@@ -12,13 +12,13 @@ import dagster as dg
 import pyarrow as pa
 
 from fer_pipeline import tracking
-from fer_pipeline.assets.faces import verified_crop_set
+from fer_pipeline.assets.faces import verified_faces
 from fer_pipeline.assets.steps import step
 from fer_pipeline.core.crop_set import CropSet
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.examples import Examples, select_examples
 from fer_pipeline.core.files import publish_bytes, publish_json, text_digest
-from fer_pipeline.core.manifest import MANIFEST_FILE, manifest_hash, read_manifest
+from fer_pipeline.core.manifest import MANIFEST_FILE
 from fer_pipeline.core.model_file import ModelCard, load_model, read_card
 from fer_pipeline.executors import TRAINING_POOL
 from fer_pipeline.metadata import (
@@ -29,6 +29,7 @@ from fer_pipeline.metadata import (
     picture,
     published_files,
 )
+from fer_pipeline.people import ANSWERS, answers_digest, people_on_test, predictions_file
 from fer_pipeline.reports import metrics_file, report_file
 from fer_pipeline.settings import Settings
 from fer_pipeline.versions import code_version
@@ -61,7 +62,7 @@ def stream_assets(settings: Settings, stream: str) -> Sequence[dg.AssetsDefiniti
         key_prefix=stream,
         group_name=stream,
         kinds={"scikitlearn", "matplotlib"},
-        deps=[trained_model],
+        deps=[trained_model, dg.AssetKey([stream, "relabel_sample"])],
         code_version=code_version("evaluation_report", settings, stream),
         description="The model on the locked test split: scores with intervals, baselines, "
         "figures and one self-contained HTML report.",
@@ -87,7 +88,7 @@ def _train(
     prepare_process(settings.seed, settings.threads)
     preset = settings.recipe
     classes = settings.all_streams[stream]
-    manifest, digest, crop_set = _verified_faces(settings)
+    manifest, digest, crop_set = verified_faces(settings)
     training = _examples(settings, stream, manifest, crop_set, "train")
     dev = _examples(settings, stream, manifest, crop_set, "dev")
     card = ModelCard(
@@ -170,12 +171,13 @@ def _evaluate(
     context: dg.AssetExecutionContext, settings: Settings, stream: str
 ) -> dg.MaterializeResult[None]:
     from fer_pipeline.core.evaluation import evaluate_examples
+    from fer_pipeline.core.predictions import write_predictions
     from fer_pipeline.core.report import render_report
     from fer_pipeline.core.train import prepare_process
 
     prepare_process(settings.seed, settings.threads)
     trained = _latest_training(context, stream)
-    manifest, digest, crop_set = _verified_faces(settings)
+    manifest, digest, crop_set = verified_faces(settings)
     path = tracking.model_file(settings, f"models:/{trained['model_id']}")
     card = read_card(path)
     if card.trained_on["manifest_hash"] != digest or card.crop != crop_set.settings:
@@ -190,6 +192,9 @@ def _evaluate(
     scored = evaluate_examples(
         model, card.classes, training, test, seed=settings.seed, resamples=settings.resamples
     )
+    write_predictions(predictions_file(settings, stream), scored.predictions)
+    digest_of_answers = answers_digest(settings, stream)
+    beside, pictures = people_on_test(settings, stream, scored.predictions)
     report = scored.report_data(
         card,
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
@@ -201,6 +206,8 @@ def _evaluate(
         minutes=trained["minutes"],
         mlflow_run_id=trained["mlflow_run_id"],
         git_commit=trained["git_commit"],
+        people=beside,
+        people_pictures=pictures,
     )
     folder = settings.report_folder(stream)
     page = report_file(settings, stream)
@@ -214,6 +221,7 @@ def _evaluate(
         "model_uri": trained["model_uri"],
         "manifest_hash": digest,
         "report": str(page),
+        "people": None if beside is None else beside.to_dict(),
     }
     publish_json(metrics_file(settings, stream), metrics)
     scalars = scored.scalars()
@@ -228,7 +236,11 @@ def _evaluate(
         data_version=dg.DataVersion(text_digest(trained["model_id"], json.dumps(scored.to_dict()))),
         metadata={
             "path": path_value(page),
-            FILES: published_files(settings, page, metrics_file(settings, stream)),
+            FILES: published_files(
+                settings, page, metrics_file(settings, stream), predictions_file(settings, stream)
+            ),
+            ANSWERS: digest_of_answers,
+            **({} if beside is None else beside.scalars()),
             "report": dg.MetadataValue.url(
                 f"{trained['mlflow_run']}/artifacts/evaluation/{page.name}"
             ),
@@ -248,13 +260,6 @@ def _evaluate(
             **{name: picture(png, name.replace("_", " ")) for name, png in figures.items()},
         },
     )
-
-
-def _verified_faces(settings: Settings) -> tuple[pa.Table, str, CropSet]:
-    """The manifest, its hash, and the crops that were made from it."""
-    manifest = read_manifest(settings.manifest_folder)
-    digest = manifest_hash(manifest)
-    return manifest, digest, verified_crop_set(settings, digest)
 
 
 def _examples(

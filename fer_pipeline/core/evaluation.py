@@ -16,7 +16,9 @@ from fer_pipeline.core.figures import confusion_heatmap, recall_bars, reliabilit
 from fer_pipeline.core.intervals import Estimate
 from fer_pipeline.core.metrics import Evaluation, evaluate_predictions, most_confident_wrong
 from fer_pipeline.core.model_file import ModelCard
+from fer_pipeline.core.people_model import ModelAgainstPeople
 from fer_pipeline.core.photo_figures import wrong_gallery
+from fer_pipeline.core.predictions import Predictions
 from fer_pipeline.core.report import ReportData, WrongFaces
 from fer_pipeline.core.splits import COPY_OF_DEV, COPY_OF_TEST
 from fer_pipeline.core.synthetic import is_drawn
@@ -27,11 +29,15 @@ _GALLERY = 24
 
 @dataclass(frozen=True)
 class Scored:
-    """A model's evaluation, the linear baseline's accuracy on the same faces, the worst errors."""
+    """A model's evaluation, the linear baseline's accuracy on the same faces, the worst errors.
+
+    `predictions` are the probabilities themselves, by which people are compared with the model.
+    """
 
     evaluation: Evaluation
     linear: Estimate
     wrong: WrongFaces
+    predictions: Predictions
     weights: int
 
     def scalars(self) -> dict[str, float]:
@@ -86,6 +92,8 @@ class Scored:
         minutes: float,
         mlflow_run_id: str,
         git_commit: str,
+        people: ModelAgainstPeople | None = None,
+        people_pictures: Mapping[str, bytes] | None = None,
     ) -> ReportData:
         """What the report shows, from this evaluation and where the model comes from."""
         tests = [name for name, role in dataset.roles().items() if role == Role.TEST]
@@ -114,6 +122,8 @@ class Scored:
             wrong=self.wrong,
             mlflow_run_id=mlflow_run_id,
             git_commit=git_commit,
+            people=people,
+            people_pictures=people_pictures or {},
         )
 
 
@@ -150,6 +160,14 @@ def evaluate_examples(
             true=[classes[place] for place in test.expression[worst]],
             predicted=[classes[place] for place in probabilities[worst].argmax(axis=1)],
             probability=probabilities[worst].max(axis=1).tolist(),
+        ),
+        predictions=Predictions(
+            classes=tuple(classes),
+            face_id=test.face_id,
+            group_id=test.group_id,
+            split=np.full(len(test), "test", dtype=object),
+            expression=test.expression,
+            probability=probabilities,
         ),
         weights=int(model.count_params()),
     )

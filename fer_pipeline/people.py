@@ -1,0 +1,122 @@
+"""What people said of a stream's faces: the study of this home, its answers, the model beside it.
+
+The sample, the statistics and the pages are the business of `core`; here is what ties them to
+the settings of a home.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from fer_pipeline.core.answers_database import is_missing_file
+from fer_pipeline.core.storage import Location, is_file
+from fer_pipeline.core.study import Study, picture, read_study, study_path
+from fer_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from fer_pipeline.core.answers import Answer
+    from fer_pipeline.core.people_model import DifferingFace, ModelAgainstPeople
+    from fer_pipeline.core.predictions import Predictions
+
+ANSWERS = "answers_digest"
+"""Metadata key: the answers that an asset was made with, see `answers_digest`."""
+
+
+def stream_study(settings: Settings, stream: str) -> Study | None:
+    """The study of a stream that the settings name; None when it was never drawn."""
+    path = study_path(settings.studies_folder, stream, settings.study)
+    return read_study(path) if is_file(path) else None
+
+
+def study_answers(settings: Settings, study: Study) -> "list[Answer]":
+    """All answers to a study; none where no database of answers is there yet."""
+    from fer_pipeline.core.answers import AnswerStore
+
+    if _no_database(settings):
+        return []
+    store = AnswerStore(settings.answers_address)
+    try:
+        return store.answers(study.key, study.sample)
+    finally:
+        store.close()
+
+
+def answers_digest(settings: Settings, stream: str) -> str:
+    """16 hex digits that change with any answer to the stream's study; empty without answers."""
+    from fer_pipeline.core.answers import AnswerStore
+
+    if _no_database(settings):
+        return ""
+    store = AnswerStore(settings.answers_address)
+    try:
+        key = f"{stream}/{settings.study}"
+        return store.digest([key]) if store.counts().get(key) else ""
+    finally:
+        store.close()
+
+
+def predictions_file(settings: Settings, stream: str) -> Location:
+    """What the stream's model said of the locked test split."""
+    return settings.report_folder(stream) / "predictions.parquet"
+
+
+def out_of_fold_file(settings: Settings, stream: str) -> Location:
+    """What models of the stream said of training faces that they never saw."""
+    return settings.report_folder(stream) / "out_of_fold.parquet"
+
+
+def label_issues_file(settings: Settings, stream: str) -> Location:
+    """The stream's labels, the most suspicious first."""
+    return settings.report_folder(stream) / "label_issues.csv"
+
+
+def predictions_beside_people(settings: Settings, stream: str) -> "Mapping[str, Predictions]":
+    """The predictions that may be compared with people, by kind, as far as they are there."""
+    from fer_pipeline.core.people_model import OUT_OF_FOLD, TEST
+    from fer_pipeline.core.predictions import read_predictions
+
+    files = {
+        TEST: predictions_file(settings, stream),
+        OUT_OF_FOLD: out_of_fold_file(settings, stream),
+    }
+    return {kind: read_predictions(path) for kind, path in files.items() if is_file(path)}
+
+
+def people_on_test(
+    settings: Settings, stream: str, predictions: "Predictions"
+) -> "tuple[ModelAgainstPeople | None, Mapping[str, bytes]]":
+    """A model beside people on those faces of the test split that people have labelled.
+
+    And pictures of faces on which they differ, by face_id; None and no pictures without answers.
+    """
+    study = stream_study(settings, stream)
+    answers = study_answers(settings, study) if study is not None else []
+    if study is None or study.kind != "people" or not answers:
+        return None, {}
+    from fer_pipeline.core.people import people_report
+    from fer_pipeline.core.people_model import TEST
+    from fer_pipeline.core.people_page import gallery_faces
+
+    report = people_report(
+        study,
+        answers,
+        {TEST: predictions},
+        prevalence=dict.fromkeys(study.classes, 1 / len(study.classes)),
+        seed=settings.seed,
+        resamples=settings.resamples,
+    )
+    pictures = study_pictures_of(study, gallery_faces(report))
+    return (report.model[0] if report.model else None), pictures
+
+
+def study_pictures_of(study: Study, faces: "Iterable[DifferingFace]") -> Mapping[str, bytes]:
+    """The crops of faces of a study, by face_id."""
+    return {
+        face.face_id: picture(study.path, face.item, whole=False)
+        for face in faces
+        if face.item is not None
+    }
+
+
+def _no_database(settings: Settings) -> bool:
+    """Whether the answers have no database yet, which asking for them would make."""
+    return is_missing_file(settings.answers_address)

@@ -1,0 +1,169 @@
+"""The sample people label, and the report on what they said."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from fer_pipeline.assets.people import people_assets, votes_beside
+from fer_pipeline.core.answers import Answer, AnswerStore
+from fer_pipeline.core.index import build_index
+from fer_pipeline.core.manifest import build_manifest, read_manifest
+from fer_pipeline.core.study import Study, order_for
+from fer_pipeline.people import answers_digest, stream_study
+from fer_pipeline.reports import people_report_file, read_people_figures
+from fer_pipeline.settings import Settings
+from fer_pipeline_tests import graph
+from fer_pipeline_tests.graph import Finished
+
+STREAM = "three_class"
+
+
+@pytest.fixture(scope="module")
+def done(drawn_release: Path) -> Finished:
+    return graph.finished(drawn_release)
+
+
+@pytest.fixture
+def settings(done: Finished, tmp_path: Path) -> Settings:
+    """A finished home of one's own, on which people may answer."""
+    return done.copy(tmp_path / "home").settings()
+
+
+def _call(asset: int, settings: Settings) -> Any:
+    """Draw the sample (0) or report on people (1), called directly."""
+    function = people_assets(settings, STREAM)[asset]
+    with dg.DagsterInstance.ephemeral() as instance:
+        if asset:
+            return function(settings=settings)
+        return function(dg.build_asset_context(instance=instance), settings=settings)
+
+
+def _study(settings: Settings) -> Study:
+    study = stream_study(settings, STREAM)
+    assert study is not None
+    return study
+
+
+def answer_all(settings: Settings, annotator: str, choices: Sequence[str] | None = None) -> int:
+    """Answer a whole study: with these choices in file order, else with the labels."""
+    study = _study(settings)
+    items = study.items.to_pylist()
+    given = choices or [item["expression"] for item in items]
+    store = AnswerStore(settings.answers_address)
+    added, _ = store.add_all(
+        Answer(
+            study=study.key,
+            sample=study.sample,
+            annotator=annotator,
+            item=at,
+            face_id=items[at]["face_id"],
+            answer=given[at],
+            milliseconds=2000,
+            shown_order=order,
+            repeat=items[at]["repeat_of"] is not None,
+            answered_at=datetime.now(UTC),
+        )
+        for order, at in enumerate(order_for(study, annotator))
+    )
+    store.close()
+    return added
+
+
+def test_sample_of_a_run_takes_the_test_split_first_and_tells_its_share(done: Finished) -> None:
+    study = _study(done.settings())
+    with graph.instance_of(done.home) as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey([STREAM, "relabel_sample"]))
+    assert event is not None
+    assert event.asset_materialization is not None
+    shown = event.asset_materialization.metadata
+    splits = study.items["split"].to_pylist()
+    in_test = sum(split == "test" for split in splits)
+    assert in_test > 0
+    assert shown["sample"].value == study.sample
+    assert shown["faces"].value + shown["shown_twice"].value == len(study)
+    assert 0 < float(str(shown["test_share"].value)) < 1
+
+
+def test_a_study_stays_as_it_is_whatever_the_settings_of_another_would_be(
+    settings: Settings,
+) -> None:
+    before = _study(settings)
+    stamp = before.path.stat().st_mtime_ns
+    changed = settings.model_copy(update={"relabel_per_class": 3, "seed": 9})
+    result = _call(0, changed)
+    assert result.data_version == dg.DataVersion(before.sample)
+    assert _study(changed).path.stat().st_mtime_ns == stamp
+    named = changed.model_copy(update={"study": "second"})
+    assert _call(0, named).data_version != dg.DataVersion(before.sample)
+    assert set(_study(named).items["expression"].to_pylist()) == set(before.classes)
+    assert _study(named).items["repeat_of"].null_count <= 9
+
+
+def test_without_answers_the_report_says_so_and_needs_no_database(done: Finished) -> None:
+    found = read_people_figures(done.settings(), STREAM)
+    assert found["people"]["answers"] == 0
+    assert found["votes"] is None
+    assert not (done.home / "studies.db").exists()
+    assert "review" in people_report_file(done.settings(), STREAM).read_text()
+
+
+def test_report_sets_people_beside_the_model_on_the_same_test_faces(settings: Settings) -> None:
+    answer_all(settings, "Ann")
+    result = _call(1, settings)
+    assert result.metadata["agreement"] == 1.0
+    assert result.metadata["answers_digest"] == answers_digest(settings, STREAM) != ""
+    study = _study(settings)
+    faces = study.items.filter(study.items["repeat_of"].is_null())
+    in_test = sum(split == "test" for split in faces["split"].to_pylist())
+    found = read_people_figures(settings, STREAM)
+    (test,) = found["people"]["model"]
+    assert (test["kind"], test["faces"]) == ("test", in_test)
+    assert test["decided"]["people"] == 1.0
+    assert found["people"]["decided"]["agreement"] == 1.0
+
+
+def test_names_of_annotators_are_text_in_the_report(settings: Settings) -> None:
+    answer_all(settings, "<img src=x onerror=alert(1)>")
+    _call(1, settings)
+    page = people_report_file(settings, STREAM).read_text()
+    assert "<img src=x" not in page
+    assert "&lt;img src=x" in page
+
+
+def test_a_study_of_other_classes_is_refused_by_name(settings: Settings) -> None:
+    other = settings.model_copy(update={"stream_classes": {STREAM: ("Happiness", "Sadness")}})
+    with pytest.raises(dg.Failure, match="set FER_STUDY to another name"):
+        _call(0, other)
+
+
+def test_votes_of_fer2013_are_a_report_on_ten_annotators(real_data: Path, tmp_path: Path) -> None:
+    settings = Settings.fresh(
+        home=tmp_path,
+        dataset="hf-parquet",
+        root=real_data / "fer2013",
+        streams=("seven_class",),
+        resamples=100,
+    )
+    build_index(settings.open_dataset(), settings.index_folder)
+    build_manifest(
+        settings.open_dataset(),
+        settings.index_folder,
+        settings.manifest_folder,
+        settings.wanted_classes,
+        label_source="listed",
+        dev_share=0.1,
+        seed=0,
+    )
+    found = votes_beside(settings, "seven_class", read_manifest(settings.manifest_folder))
+    assert found is not None
+    assert found.faces > 30_000
+    alone = found.leave_one_out
+    by_class = dict(zip(found.classes, alone.by_class, strict=True))
+    assert 0.7 < float(alone.decided.value or 0) < 0.85
+    assert float(by_class["Happiness"].value or 0) > 0.85
+    assert float(by_class["Disgust"].value or 1) < 0.65
+    assert float(found.single.decided.value or 0) < float(alone.decided.value or 0)
