@@ -16,7 +16,9 @@ from rich.console import Console
 from fer_pipeline.core.disk import disk_problem
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.storage import storage_problem
+from fer_pipeline.options import Home, Json
 from fer_pipeline.settings import DEFAULT_HOME, Settings
+from fer_pipeline.study_commands import study_app
 from fer_pipeline.terminal import say
 
 app = typer.Typer(
@@ -26,20 +28,14 @@ app = typer.Typer(
     help="From raw face lists to an evaluated expression model, in one lineage graph.",
 )
 
+app.add_typer(study_app, name="study")
+
 _console = Console(stderr=True)
 
-Home = Annotated[
-    str | None,
-    typer.Option(
-        metavar="PLACE",
-        help="Folder or address for everything a run leaves (FER_HOME, ./fer-home).",
-    ),
-]
 Root = Annotated[
     str | None,
     typer.Option(metavar="PLACE", help="Folder or address (s3://...) that holds the data set."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on the last line of stdout.")]
 Preset = Annotated[str | None, typer.Option(help="smoke, cpu or gpu.")]
 Minutes = Annotated[float | None, typer.Option(help="Training time of each stream.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of splits, weights and batches.")]
@@ -182,6 +178,23 @@ def ui(
     from fer_pipeline.servers import serve_ui
 
     serve_ui(Settings.load(home=home), host, port, mlflow_port, _console)
+
+
+@app.command()
+def review(
+    home: Home = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; others than this machine's need a password.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the page.")] = 8501,
+) -> None:
+    """Label the faces of a study in the browser, until Ctrl-C.
+
+    FER_REVIEW_PASSWORD sets the password that the page asks for.
+    """
+    from fer_pipeline.review_server import serve_review
+
+    serve_review(Settings.load(home=home), host, port, _console)
 
 
 def main() -> None:

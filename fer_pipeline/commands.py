@@ -1,8 +1,6 @@
 """The bodies of the commands: settings in, graph run or question answered, words and JSON out."""
 
-import json
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,7 +27,7 @@ from fer_pipeline.instance import (
 from fer_pipeline.plan import asset_states
 from fer_pipeline.settings import RUN_OPTIONS, Settings
 from fer_pipeline.summary import run_summary, summary_tables
-from fer_pipeline.terminal import output_to, say
+from fer_pipeline.terminal import output_to, print_json, say
 
 _DEMO_DATA = "demo-data"
 _DRAWN = (
@@ -134,7 +132,7 @@ def run_and_report(
         say(console, problem, head="failed:", style="red")
     if not outcome.ok:
         if as_json:
-            _print_json({"error": "; ".join(outcome.problems), "made": outcome.made})
+            print_json({"error": "; ".join(outcome.problems), "made": outcome.made})
         raise typer.Exit(2 if outcome.wrong_input else 1)
     if not outcome.made:
         say(console, "Nothing to do: everything is up to date. (--force makes it again.)")
@@ -143,7 +141,7 @@ def run_and_report(
         say(console, _DRAWN, style="yellow")
     say(console, f"took {found['seconds']:.0f} s; `fer-pipeline ui` shows the graph and the runs")
     if as_json:
-        _print_json(found)
+        print_json(found)
 
 
 def show_status(settings: Settings, *, as_json: bool, console: Console) -> None:
@@ -161,6 +159,7 @@ def show_status(settings: Settings, *, as_json: bool, console: Console) -> None:
         state.key.to_user_string(): {
             "up_to_date": state.reason is None,
             "reason": state.reason,
+            "on_demand": state.on_demand,
             "made_at": state.made_at,
         }
         for state in states
@@ -168,14 +167,18 @@ def show_status(settings: Settings, *, as_json: bool, console: Console) -> None:
     table = Table("asset", "made", "state")
     for state in states:
         made = "" if state.made_at is None else _local_time(state.made_at)
-        word = "[green]up to date[/]" if state.reason is None else f"[yellow]{state.reason}[/]"
+        word = f"[yellow]{state.reason}[/]"
+        if state.reason is None:
+            word = "[green]up to date[/]"
+        elif state.on_demand:
+            word = f"[dim]on demand ({state.reason})[/]"
         table.add_row(state.key.to_user_string(), made, word)
     source = f"{settings.dataset} at {settings.root}" if settings.dataset else "no data set yet"
     say(console, f"home {settings.home}, {source}")
     console.print(table)
     _print_summary(found, console)
     if as_json:
-        _print_json(found)
+        print_json(found)
 
 
 def show_photo(
@@ -213,7 +216,7 @@ def show_photo(
     say(console, f"{caption}, {row.image_path}, face {row.face_id}")
     say(console, str(path))
     if as_json:
-        _print_json({**vars(row), "picture": str(path)})
+        print_json({**vars(row), "picture": str(path)})
 
 
 def evaluate_model(
@@ -286,7 +289,7 @@ def evaluate_model(
         f"faces: {dict(scored.statuses)})",
     )
     if as_json:
-        _print_json(found)
+        print_json(found)
 
 
 def _print_summary(found: Mapping[str, Any], console: Console) -> None:
@@ -305,8 +308,3 @@ def _is_drawn(root: Location) -> bool:
 
 def _local_time(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, default=str) + "\n")
-    sys.stdout.flush()

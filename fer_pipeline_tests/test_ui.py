@@ -27,12 +27,18 @@ PICTURES = {
     "three_class/trained_model": {"training_curves"},
     "three_class/evaluation_report": {"confusion", "recall", "reliability"},
 }
+OF_A_STREAM = (
+    "relabel_sample",
+    "trained_model",
+    "evaluation_report",
+    "human_error_report",
+    "label_issues",
+)
 GROUPS = {
     "index": {"file_list_index", "expression_summary"},
-    "manifest": {"class_manifest"},
+    "manifest": {"label_corrections", "class_manifest"},
     "faces": {"face_crops", "crop_report"},
-    "three_class": {"three_class/trained_model", "three_class/evaluation_report"},
-    "mood": {"mood/trained_model", "mood/evaluation_report"},
+    **{stream: {f"{stream}/{name}" for name in OF_A_STREAM} for stream in ("three_class", "mood")},
 }
 QUERY = """{ assetNodes { assetKey { path } groupName assetMaterializations(limit: 1) {
   metadataEntries { label ... on MarkdownMetadataEntry { mdStr } } } } }"""

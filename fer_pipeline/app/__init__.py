@@ -1,0 +1,1 @@
+"""The labelling page: what Streamlit shows (`review`, `pages`) and what can be used without it."""

@@ -1,0 +1,84 @@
+"""The labelling page of one home as a child process.
+
+What the page shows is in `app`; here is how Streamlit is started, and who may reach it.
+"""
+
+import ipaddress
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.storage import files_in
+from fer_pipeline.core.study import SUFFIX
+from fer_pipeline.server_processes import check_free, run_servers
+from fer_pipeline.settings import Settings
+
+NO_STUDY = (
+    "{folder} holds no study to label yet: `fer-pipeline study new` draws one, once "
+    "`fer-pipeline run` has cropped the faces"
+)
+_OPTIONS = {
+    "server.headless": "true",
+    "server.fileWatcherType": "none",
+    "server.runOnSave": "false",
+    "server.enableCORS": "true",
+    "server.enableXsrfProtection": "true",
+    "server.enableStaticServing": "false",
+    "server.maxUploadSize": "1",
+    # It would stand between a press and the next picture; Python collects by itself.
+    "runner.postScriptGC": "false",
+    "browser.gatherUsageStats": "false",
+    "client.toolbarMode": "minimal",
+    "client.showErrorDetails": "none",
+    "logger.hideWelcomeMessage": "true",
+}
+
+
+def serve_review(settings: Settings, host: str, port: int, console: Console) -> None:
+    """Show the labelling page until Ctrl-C or a signal ends it.
+
+    Raises InputError when others could reach it and no password is set, when there is no study, or
+    the port is taken.
+    """
+    if not (_is_loopback(host) or settings.review_password):
+        raise InputError(
+            f"others can reach {host}: set a password in FER_REVIEW_PASSWORD, or leave --host out"
+        )
+    if not files_in(settings.studies_folder, f"*/*{SUFFIX}"):
+        raise InputError(NO_STUDY.format(folder=settings.studies_folder))
+    check_free(host, port, "another --port, or another --host")
+    address = f"http://{host}:{port}"
+    run_servers(
+        {address: _streamlit(host, port)},
+        _environment(settings),
+        {"Labelling page": address},
+        "Ctrl-C ends it; what was answered is stored.",
+        console,
+    )
+
+
+def _streamlit(host: str, port: int) -> list[str]:
+    script = Path(__file__).parent / "app" / "review.py"
+    options = {**_OPTIONS, "server.address": host, "server.port": str(port)}
+    return [
+        *(sys.executable, "-m", "streamlit", "run", str(script)),
+        *(f"--{name}={value}" for name, value in options.items()),
+    ]
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """This environment, with the settings that an option may have given; addresses are whole."""
+    found = {**os.environ, "FER_HOME": str(settings.home)}
+    if settings.state is not None:
+        found["FER_STATE"] = str(settings.state)
+    return found
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

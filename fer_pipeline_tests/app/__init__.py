@@ -1,0 +1,1 @@
+"""Tests of the labelling page: its parts alone, and the page in a browser."""
