@@ -48,7 +48,9 @@ def answers_sensor(settings: Settings) -> dg.SensorDefinition:
             elif now[stream] != seen.get(stream):
                 words.append(f"{stream}: people are answering")
             else:
-                yield dg.RunRequest(f"{stream}:{now[stream]}", asset_selection=keys)
+                # With the answers of the last report: those that are there once more, as the
+                # next ones were taken back, ask again, and a run that failed doesn't.
+                yield dg.RunRequest(f"{stream}:{now[stream]}:{known[-1]}", asset_selection=keys)
         if len(words) == len(reports):
             yield dg.SkipReason("; ".join(words))
 

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 from dagster import DagsterInstance
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -167,11 +168,13 @@ def show_status(settings: Settings, *, as_json: bool, console: Console) -> None:
     table = Table("asset", "made", "state")
     for state in states:
         made = "" if state.made_at is None else _local_time(state.made_at)
-        word = f"[yellow]{state.reason}[/]"
+        # A reason may hold a path, and a path brackets.
+        reason = escape(str(state.reason))
+        word = f"[yellow]{reason}[/]"
         if state.reason is None:
             word = "[green]up to date[/]"
         elif state.on_demand:
-            word = f"[dim]on demand ({state.reason})[/]"
+            word = f"[dim]on demand ({reason})[/]"
         table.add_row(state.key.to_user_string(), made, word)
     source = f"{settings.dataset} at {settings.root}" if settings.dataset else "no data set yet"
     say(console, f"home {settings.home}, {source}")

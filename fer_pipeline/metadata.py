@@ -1,5 +1,6 @@
 """What the Dagster UI shows of an asset: pictures, tables, schemas, as metadata values."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -38,8 +39,13 @@ def markdown_table(table: "pd.DataFrame") -> dg.MarkdownMetadataValue:
     """A small table as the UI renders it best."""
     head = "| " + " | ".join(map(str, table.columns)) + " |"
     rule = "|" + "---|" * len(table.columns)
-    rows = ["| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)]
+    rows = ["| " + " | ".join(map(_cell, row)) + " |" for row in table.itertuples(index=False)]
     return dg.MetadataValue.md("\n".join([head, rule, *rows]))
+
+
+def _cell(value: object) -> str:
+    """A value as text: names of people are whatever they type, markup included."""
+    return re.sub(r"[\\`<|\[]", r"\\\g<0>", str(value))
 
 
 def counts_table(counts: Mapping[str, object], names: Sequence[str]) -> dg.MarkdownMetadataValue:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from fer_pipeline.core.answers_database import is_missing_file
+from fer_pipeline.core.files import file_digest
 from fer_pipeline.core.storage import Location, is_file
 from fer_pipeline.core.study import Study, picture, read_study, study_path
 from fer_pipeline.settings import Settings
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 ANSWERS = "answers_digest"
 """Metadata key: the answers that an asset was made with, see `answers_digest`."""
+OUT_OF_FOLD_USED = "out_of_fold_digest"
+"""Metadata key: the predictions that an asset was made with, see `out_of_fold_digest`."""
 
 
 def stream_study(settings: Settings, stream: str) -> Study | None:
@@ -64,13 +67,23 @@ def out_of_fold_file(settings: Settings, stream: str) -> Location:
     return settings.report_folder(stream) / "out_of_fold.parquet"
 
 
+def out_of_fold_digest(settings: Settings, stream: str) -> str:
+    """16 hex digits that change with `out_of_fold_file`; empty where there is none."""
+    path = out_of_fold_file(settings, stream)
+    return file_digest(path) if is_file(path) else ""
+
+
 def label_issues_file(settings: Settings, stream: str) -> Location:
     """The stream's labels, the most suspicious first."""
     return settings.report_folder(stream) / "label_issues.csv"
 
 
 def predictions_beside_people(settings: Settings, stream: str) -> "Mapping[str, Predictions]":
-    """The predictions that may be compared with people, by kind, as far as they are there."""
+    """The predictions that may be compared with people, by kind, as far as they are there.
+
+    Those out of fold are made on demand alone: where they are of other classes than the stream has
+    now they are left out.
+    """
     from fer_pipeline.core.people_model import OUT_OF_FOLD, TEST
     from fer_pipeline.core.predictions import read_predictions
 
@@ -78,7 +91,11 @@ def predictions_beside_people(settings: Settings, stream: str) -> "Mapping[str, 
         TEST: predictions_file(settings, stream),
         OUT_OF_FOLD: out_of_fold_file(settings, stream),
     }
-    return {kind: read_predictions(path) for kind, path in files.items() if is_file(path)}
+    found = {kind: read_predictions(path) for kind, path in files.items() if is_file(path)}
+    classes = set(settings.all_streams[stream])
+    if OUT_OF_FOLD in found and set(found[OUT_OF_FOLD].classes) != classes:
+        del found[OUT_OF_FOLD]
+    return found
 
 
 def people_on_test(

@@ -3,7 +3,8 @@
 An asset is current when it was made by this code version from the present versions of its
 upstream assets, its files are as it left them, and the checks that block on it passed. The index
 is also asked whether the lists are those it read, manifest and crops whether photos came that were
-missing, the manifest whether labels were corrected, and reports whether people gave new answers.
+missing, the manifest whether labels were corrected, and reports whether people's answers changed,
+or the predictions of `label_issues`.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ import dagster as dg
 from dagster import AssetCheckKey, AssetKey, DagsterInstance
 
 from fer_pipeline.assets.index import LISTS_DIGEST, LISTS_STAMP
-from fer_pipeline.assets.manifest import CORRECTIONS
+from fer_pipeline.assets.manifest import CORRECTIONS, CORRECTIONS_TAKEN, corrections_taken
 from fer_pipeline.assets.suspects import ON_DEMAND
 from fer_pipeline.core.corrections import corrections_digest
 from fer_pipeline.core.crop_set import CROPS_LIST, CropSet, faces_to_try_again, read_crop_set
@@ -24,7 +25,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.index import lists_digest, lists_stamp
 from fer_pipeline.core.storage import file_stamps, is_file
 from fer_pipeline.metadata import FILES
-from fer_pipeline.people import ANSWERS, answers_digest
+from fer_pipeline.people import ANSWERS, OUT_OF_FOLD_USED, answers_digest, out_of_fold_digest
 from fer_pipeline.settings import Settings
 
 _DATA_VERSION = "dagster/data_version"
@@ -109,7 +110,7 @@ def _changed_files(metadata: Mapping[str, Any], settings: Settings) -> str | Non
 
 
 def _changed_source(key: AssetKey, metadata: Mapping[str, Any], settings: Settings) -> str | None:
-    """Whether what no asset makes changed: lists, photos, corrections of labels, answers."""
+    """Whether what no asset makes changed: lists, photos, corrections, answers; or on demand."""
     try:
         if key == AssetKey("file_list_index"):
             dataset = settings.open_dataset()
@@ -121,10 +122,16 @@ def _changed_source(key: AssetKey, metadata: Mapping[str, Any], settings: Settin
             crop_set = read_crop_set(settings.crops_folder)
             return _changed_photos(settings, crop_set)
         if ANSWERS in metadata and metadata[ANSWERS] != answers_digest(settings, key.path[0]):
-            return "people gave new answers"
-        corrected = corrections_digest(settings.corrections_file)
-        if CORRECTIONS in metadata and metadata[CORRECTIONS] != corrected:
-            return "the corrections changed"
+            return "people's answers changed"
+        if OUT_OF_FOLD_USED in metadata:
+            # Made on demand, and so no upstream asset.
+            now = out_of_fold_digest(settings, key.path[0])
+            return None if metadata[OUT_OF_FOLD_USED] == now else "label_issues was made anew"
+        if CORRECTIONS in metadata:
+            corrected = corrections_digest(settings.corrections_file)
+            same = metadata[CORRECTIONS] == corrected
+            if not same and metadata.get(CORRECTIONS_TAKEN) != corrections_taken(settings):
+                return "the corrections changed"
         if key == AssetKey("class_manifest") and is_file(settings.crops_folder / CROPS_LIST):
             # A photo that comes late can be a copy of a test photo, which only the manifest finds.
             with contextlib.suppress(InputError):

@@ -138,6 +138,11 @@ def export_answers(
             "--tasks goes with --format label-studio, and --whole with --tasks: give them too, "
             "or leave it out"
         )
+    if out.is_dir() or (form == "label-studio" and out.suffix == ".xml"):
+        raise InputError(
+            f"{out} can't be the file of answers, as it is a folder or the labelling configuration "
+            "would take its place: give --out another name"
+        )
     settings = Settings.load(home=home)
     chosen = _study(settings, study)
     out = out.absolute()
@@ -220,13 +225,14 @@ def correct_labels(
     A label is corrected to what more than half of its annotators say. Corrections of the locked
     test split are written too, and applied with the setting corrections_on_test alone.
     """
-    from fer_pipeline.core.corrections import append_corrections
+    from fer_pipeline.core.corrections import append_corrections, read_corrections
     from fer_pipeline.core.study_verdicts import verdicts
 
     settings = Settings.load(home=home)
     chosen = _study(settings, study)
     with _answers(settings) as store:
-        found = verdicts(chosen, store.answers(chosen.key, chosen.sample), votes)
+        answers = store.answers(chosen.key, chosen.sample)
+    found = verdicts(chosen, answers, votes, read_corrections(settings.corrections_file))
     added = append_corrections(settings.corrections_file, found.corrections)
     splits = dict(
         zip(chosen.items["face_id"].to_pylist(), chosen.items["split"].to_pylist(), strict=True)

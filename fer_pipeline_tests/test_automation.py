@@ -64,6 +64,32 @@ def test_sensor_waits_for_answers_and_until_they_rest_and_asks_once(settings: Se
     assert "nothing new" in (after.skip_message or "")
 
 
+def test_answers_that_are_there_once_more_ask_for_a_run_of_their_own(settings: Settings) -> None:
+    def requested(cursor: str | None) -> tuple[str | None, list[str | None]]:
+        _, data = _tick(settings, _tick(settings, cursor)[1].cursor)
+        return data.cursor, [request.run_key for request in data.run_requests or []]
+
+    def reported() -> None:
+        with graph.instance_of(settings.home) as instance:
+            assert graph.materialize(settings, sorted(REPORTS), instance).success
+
+    answer_all(settings, "Ann")
+    cursor, first = requested(None)
+    # Dagster starts one run for a key: one that failed isn't started again and again.
+    assert requested(cursor)[1] == first
+    reported()
+    answer_all(settings, "Bo")
+    cursor, second = requested(cursor)
+    reported()
+    store = AnswerStore(settings.answers_address)
+    (study,) = store.counts()
+    while store.undo(study, _sample(settings), "Bo"):
+        pass
+    store.close()
+    _, third = requested(cursor)
+    assert len({*first, *second, *third}) == 3
+
+
 def test_a_run_remakes_exactly_the_reports_when_answers_came_or_were_taken_back(
     settings: Settings,
 ) -> None:
@@ -79,7 +105,7 @@ def test_a_run_remakes_exactly_the_reports_when_answers_came_or_were_taken_back(
     assert waiting() == {}
     answer_all(settings, "Ann")
     assert set(waiting()) == REPORTS
-    assert waiting()[f"{STREAM}/evaluation_report"] == "people gave new answers"
+    assert waiting()[f"{STREAM}/evaluation_report"] == "people's answers changed"
     with graph.instance_of(settings.home) as instance:
         assert graph.materialize(settings, sorted(REPORTS), instance).success
     assert waiting() == {}

@@ -241,6 +241,17 @@ def test_status_tells_what_the_next_run_would_make_and_why(here, early: Settings
     assert (trained["up_to_date"], trained["reason"]) == (False, "never made")
 
 
+def test_a_reason_is_told_as_it_is_whatever_brackets_its_path_has(
+    here, drawn_release: Path, tmp_path: Path
+) -> None:
+    settings = graph.early_copy(drawn_release, tmp_path / "a[/b]")
+    settings.remember()
+    settings.corrections_file.write_text("nonsense\n")
+    ended = here("status", "--home", settings.home, "--json")
+    assert ended.code == 0, ended.err
+    assert "[/b]" in ended.answer["assets"]["class_manifest"]["reason"]
+
+
 def test_unknown_label_stops_the_run_with_code_2(drawn_release: Path, tmp_path: Path) -> None:
     ended = fer_pipeline(
         *("run", "--dataset", "affectnet", "--root", drawn_release, "--home", tmp_path / "home"),

@@ -13,7 +13,10 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from fer_pipeline.app.keys import keys_for
+from fer_pipeline.assets.people import people_assets
 from fer_pipeline.core.study import Study, order_for, read_study, study_path
+from fer_pipeline.reports import read_people_figures
+from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
 from fer_pipeline_tests.browser import DESKTOP, PHONE, Traffic, chromium
 from fer_pipeline_tests.drawn_study import publish_drawn
@@ -98,7 +101,7 @@ def test_answers_survive_a_kill_and_the_study_goes_on_where_it_stopped(
 
 
 def test_answers_on_real_photos_survive_a_kill(real_data: Path, tmp_path: Path, page: Page) -> None:
-    """The five-class sample that the command line draws from a real data set."""
+    """The five-class sample that the command line draws from a real data set, to its report."""
     home = tmp_path / "home"
     words = graph.run_words(real_data / "affectnet-layout", home, ("five_class",))
     assert graph.fer_pipeline(*words, "--select", "face_crops").code == 0
@@ -107,6 +110,12 @@ def test_answers_on_real_photos_survive_a_kill(real_data: Path, tmp_path: Path, 
     study = read_study(study_path(home / "studies", "five_class", "people"))
     with serving(home) as server:
         label_all_with_a_kill_on_the_way(server, study, page)
+    settings = Settings.load(home=home, resamples=100)
+    human_error_report = people_assets(settings, "five_class")[1]
+    human_error_report(settings=settings)
+    found = read_people_figures(settings, "five_class")["people"]
+    assert found["answers"] + found["repeats"] == len(study)
+    assert [one["annotator"] for one in found["by_annotator"]] == ["Ann"]
 
 
 def test_two_people_at_once_see_other_orders_and_keep_their_own_answers(

@@ -316,3 +316,10 @@ def test_listing_makes_no_database(study, home):
 def test_the_help_warns_of_the_true_labels(here):
     ended = here("study", "export", "--help")
     assert "keep it from people who are still to answer" in " ".join(ended.out.split())
+
+
+@pytest.mark.parametrize("words", [("--out", "."), ("--out", "x.xml", "--format", "label-studio")])
+def test_an_export_takes_no_place_of_a_folder_or_of_its_own_configuration(study, home, words):
+    made = _made(study, home)
+    _answer(home, made, dict(list(_labels(made).items())[:1]))
+    assert "give --out another name" in study("export", KEY, *words, code=2).err

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from fer_pipeline.assets.steps import EverySoOften, step
+from fer_pipeline.core.corrected_labels import decide
 from fer_pipeline.core.corrections import corrections_digest, read_corrections
 from fer_pipeline.core.labels import NAMES
 from fer_pipeline.core.manifest import (
@@ -16,7 +17,6 @@ from fer_pipeline.core.manifest import (
     build_manifest,
     read_manifest,
 )
-from fer_pipeline.core.storage import is_file
 from fer_pipeline.core.votes import chosen_expression
 from fer_pipeline.metadata import (
     FILES,
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 LABEL_CORRECTIONS = dg.AssetKey("label_corrections")
 CORRECTIONS = "corrections_digest"
 """Metadata key: the file of corrections that a manifest was made with; empty for none."""
+CORRECTIONS_TAKEN = "corrections_taken"
+"""Metadata key: what the corrections came to, see `corrections_taken`."""
 _REASONS = ("reason", "corrections not applied")
 
 
@@ -72,8 +74,9 @@ def manifest_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                     context.log.info(f"{done:,} of {total:,} photos of equal size compared")
 
             path = settings.corrections_file
-            corrections = read_corrections(path) if is_file(path) else []
+            # Before it is read: what is added meanwhile is then new to the next run.
             digest = corrections_digest(path)
+            corrections = read_corrections(path)
             if corrections:
                 context.log_event(
                     dg.AssetObservation(
@@ -109,6 +112,7 @@ def manifest_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                     "file_list": path_value(folder / FILE_LIST),
                     "manifest_hash": summary.manifest_hash,
                     CORRECTIONS: digest,
+                    CORRECTIONS_TAKEN: summary.corrections_taken,
                     "corrected": summary.corrected,
                     **(
                         {"corrections_left": counts_table(summary.corrections_left, _REASONS)}
@@ -126,6 +130,21 @@ def manifest_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
             )
 
     return [class_manifest]
+
+
+def corrections_taken(settings: Settings) -> str:
+    """16 hex digits of what the corrections come to now; empty where no label is another one.
+
+    The same as of the last manifest where only lines came that change nothing, as those of test
+    faces: everything after the manifest needn't be made again for them.
+    """
+    return decide(
+        settings.index_folder,
+        read_corrections(settings.corrections_file),
+        settings.open_dataset().roles(),
+        label_source=settings.label_source,
+        correct_test=settings.corrections_on_test,
+    ).digest
 
 
 def _class_by_split(settings: Settings) -> "pd.DataFrame":

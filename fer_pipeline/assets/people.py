@@ -23,7 +23,9 @@ from fer_pipeline.metadata import (
 )
 from fer_pipeline.people import (
     ANSWERS,
+    OUT_OF_FOLD_USED,
     answers_digest,
+    out_of_fold_digest,
     predictions_beside_people,
     stream_study,
     study_answers,
@@ -90,6 +92,7 @@ def _sample(
             f"study {study.key} is of {', '.join(study.classes)} and kind {study.kind}, which is "
             f"not what {stream} asks for: set FER_STUDY to another name"
         )
+    _check_belongs(settings, study)
     faces = study.items.filter(study.items["repeat_of"].is_null())
     metadata: dict[str, Any] = {
         "dagster/row_count": study.items.num_rows,
@@ -107,6 +110,19 @@ def _sample(
     if shortfall:
         metadata["fewer_than_wanted"] = counts_table(shortfall, ("class", "faces that lack"))
     return dg.MaterializeResult(data_version=dg.DataVersion(study.sample), metadata=metadata)
+
+
+def _check_belongs(settings: Settings, study: Study) -> None:
+    """Refuse a study that another data set, or another home, left here."""
+    import pyarrow.compute as pc
+
+    manifest = read_manifest(settings.manifest_folder, ["face_id"])
+    ours = manifest["face_id"].combine_chunks()
+    if not pc.any(pc.is_in(study.items["face_id"], value_set=ours)).as_py():
+        raise InputError(
+            f"study {study.key} holds no face of {settings.manifest_folder}: it is of another "
+            "data set, set FER_STUDY to another name to draw one of this"
+        )
 
 
 def _drawn(
@@ -155,6 +171,7 @@ def _human_error(settings: Settings, stream: str) -> dg.MaterializeResult[None]:
         )
     digest = answers_digest(settings, stream)
     answers = study_answers(settings, study)
+    out_of_fold = out_of_fold_digest(settings, stream)
     predictions = predictions_beside_people(settings, stream)
     manifest = read_manifest(settings.manifest_folder)
     people = people_report(
@@ -188,6 +205,7 @@ def _human_error(settings: Settings, stream: str) -> dg.MaterializeResult[None]:
         "path": path_value(report),
         FILES: published_files(settings, report, figures),
         ANSWERS: digest,
+        OUT_OF_FOLD_USED: out_of_fold,
         "study": study.key,
         **people.scalars(),
     }

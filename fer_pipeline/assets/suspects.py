@@ -7,7 +7,7 @@ import dagster as dg
 
 from fer_pipeline.assets.faces import verified_faces
 from fer_pipeline.assets.steps import EverySoOften, step
-from fer_pipeline.core.files import file_digest
+from fer_pipeline.core.files import file_digest, text_digest
 from fer_pipeline.core.study import StudyThereError, study_path
 from fer_pipeline.executors import TRAINING_POOL
 from fer_pipeline.metadata import FILES, markdown_table, path_value, picture, published_files
@@ -91,8 +91,9 @@ def _rank(
     path, kept = label_issues_file(settings, stream), out_of_fold_file(settings, stream)
     write_predictions(kept, predictions)
     write_label_issues(path, table)
-    forget_folds(folder)
     study = _study(context, settings, stream, table, file_digest(path))
+    # Not before: whatever stops this is not to cost the trainings.
+    forget_folds(folder)
     suspected = table[table["suspected"]]
     right = predictions.predicted == predictions.expression
     return dg.MaterializeResult(
@@ -131,7 +132,8 @@ def _study(
         if every_so_often():
             context.log.info(f"{done:,} of {total:,} pictures of suspects made")
 
-    name = f"suspects-{digest[:6]}"
+    # As many of the same ranking as the settings say now, which a study of fewer doesn't have.
+    name = f"suspects-{text_digest(digest, settings.suspects)[:6]}"
     try:
         make_suspects_study(
             study_path(settings.studies_folder, stream, name),

@@ -164,15 +164,22 @@ class AnswerStore:
 
     def digest(self, study_keys: Iterable[str]) -> str:
         """16 hex digits that change with any answer added to these studies or taken back."""
-        from sqlalchemy import func, select
+        from sqlalchemy import BigInteger, cast, func, select
 
         columns = self._table.c
         keys = sorted(set(study_keys))
-        # The database never gives a number twice, so that these two tell of every change.
+        # A database never gives a number twice, so that count and number tell of every change;
+        # the others tell of a database that took the place of this one.
+        parts = columns.study, columns.sample, columns.annotator, columns.answer
         query = (
-            select(columns.study, columns.sample, func.count(), func.max(columns.id))
+            select(
+                *parts,
+                func.count(),
+                func.max(columns.id),
+                cast(func.sum(columns.milliseconds), BigInteger),
+            )
             .where(columns.study.in_(keys))
-            .group_by(columns.study, columns.sample)
+            .group_by(*parts)
         )
         with self._told("read"), self._engine.connect() as connection:
             found = sorted(tuple(row) for row in connection.execute(query))

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from fer_pipeline.core.corrections import Correction, resolved
 from fer_pipeline.core.datasets.base import Role
+from fer_pipeline.core.files import text_digest
 from fer_pipeline.core.index import row_batches
 from fer_pipeline.core.labels import CODES
 from fer_pipeline.core.storage import Location
@@ -34,6 +35,11 @@ class CorrectedLabels:
     codes: Mapping[str, int]
     """The new code by face_id."""
     left: Mapping[str, int]
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that change with `codes`; empty for none."""
+        return text_digest(*sorted(self.codes.items())) if self.codes else ""
 
     def apply(
         self, face_id: pa.ChunkedArray, label: npt.NDArray[np.int8]

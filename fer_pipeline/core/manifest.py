@@ -76,6 +76,7 @@ class ManifestSummary:
     `rows_indexed`. `excluded` counts manifest rows of split `excluded`, by reason. `corrected`
     counts faces whose label was corrected, `corrections_left` those whose correction was not
     applied, by reason (see `corrected_labels.py`); together they are all faces with corrections.
+    `corrections_taken` is the digest of what these came to, see `CorrectedLabels`.
     """
 
     rows_indexed: int
@@ -88,6 +89,7 @@ class ManifestSummary:
     identical_photos: int
     manifest_hash: str
     corrected: int
+    corrections_taken: str
     corrections_left: Mapping[str, int]
 
 
@@ -174,6 +176,7 @@ def build_manifest(
         identical_photos=photos.identical,
         manifest_hash=manifest_hash(manifest),
         corrected=len(decided.codes) - locked_faces,
+        corrections_taken=decided.digest,
         corrections_left=_with_locked(decided.left, locked_faces),
     )
 

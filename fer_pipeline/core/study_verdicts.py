@@ -27,17 +27,23 @@ class Verdicts:
     undecided: int
 
 
-def verdicts(study: Study, answers: Sequence[Answer], votes: int = 1) -> Verdicts:
+def verdicts(
+    study: Study,
+    answers: Sequence[Answer],
+    votes: int = 1,
+    earlier: Sequence[Correction] = (),
+) -> Verdicts:
     """Decide by majority: more than half of a face's annotators, and at least `votes` of them.
 
     An annotator who answered both showings of a face differently has no vote on it. A correction
-    carries the names of those who agree and the time of their last answer. Raises InputError for
-    a study whose labels are FER+ votes, which nobody can correct one by one.
+    carries the names of those who agree and the time of their last answer. Where more answers
+    changed what this study said in `earlier`, it goes on from there, back to the label too. Raises
+    InputError for a study whose labels are FER+ votes, which nobody can correct one by one.
     """
     if study.label_source != "listed":
         raise InputError(
             f"the labels of {study.key} are {study.label_source}, not listed ones, and can't be "
-            "corrected face by face: draw a study with --label-source listed"
+            "corrected face by face: run with --label-source listed, then draw another study"
         )
     by_face: dict[str, dict[str, list[Answer]]] = {}
     for answer in answers:
@@ -45,23 +51,30 @@ def verdicts(study: Study, answers: Sequence[Answer], votes: int = 1) -> Verdict
     label_of = dict(
         zip(study.items["face_id"].to_pylist(), study.items["expression"].to_pylist(), strict=True)
     )
+    last = {line.face_id: line for line in earlier}
     corrections: list[Correction] = []
     counts = {"confirmed": 0, "unsure": 0, "undecided": 0}
     for face, given in by_face.items():
         chosen = _majority(given, votes)
         if chosen is None:
             counts["undecided"] += 1
-        elif chosen == UNSURE:
+            continue
+        if chosen == UNSURE:
             counts["unsure"] += 1
-        elif chosen == label_of[face]:
+            continue
+        new = _NO_FACE if chosen == NOT_A_FACE else chosen
+        old, before = label_of[face], last.get(face)
+        if before is not None and before.study == study.key:
+            old = before.old if new == before.new != label_of[face] else before.new
+        if new == old:
             counts["confirmed"] += 1
         else:
             agreeing = {who: said for who, said in given.items() if _vote(said) == chosen}
             corrections.append(
                 Correction(
                     face_id=face,
-                    old=label_of[face],
-                    new=_NO_FACE if chosen == NOT_A_FACE else chosen,
+                    old=old,
+                    new=new,
                     who=_names(sorted(agreeing)),
                     when=max(answer.answered_at for said in agreeing.values() for answer in said),
                     study=study.key,

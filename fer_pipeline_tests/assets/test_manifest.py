@@ -1,15 +1,25 @@
 """The class manifest, called directly."""
 
 import csv
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from fer_pipeline.assets import manifest as manifest_asset
 from fer_pipeline.assets.manifest import manifest_assets
+from fer_pipeline.build import build_definitions
+from fer_pipeline.core.corrections import (
+    Correction,
+    append_corrections,
+    corrections_digest,
+    read_corrections,
+)
 from fer_pipeline.core.labels import CODES
 from fer_pipeline.core.manifest import FILE_LIST, manifest_hash, read_manifest
+from fer_pipeline.plan import asset_states
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
 
@@ -69,3 +79,41 @@ def test_votes_of_a_data_set_without_votes_fail_with_the_remedy(settings: Settin
     with pytest.raises(dg.Failure, match="use --label-source listed") as caught:
         _make(settings.model_copy(update={"label_source": "votes"}))
     assert "wrong_input" in caught.value.metadata
+
+
+def test_a_correction_added_while_the_file_is_read_is_new_to_the_next_run(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = settings.corrections_file
+    header = "face_id,old,new,who,when,study\n"
+    path.write_text(header)
+    before = corrections_digest(path)
+
+    def overtaken(path: Path) -> list[Correction]:
+        found = read_corrections(path)
+        path.write_text(header + "\n")
+        return found
+
+    monkeypatch.setattr(manifest_asset, "read_corrections", overtaken)
+    assert _make(settings)[1]["corrections_digest"] == before != corrections_digest(path)
+
+
+def test_a_correction_of_a_test_face_remakes_nothing_and_one_of_training_does(
+    settings: Settings,
+) -> None:
+    def reason() -> str | None:
+        with graph.instance_of(settings.home) as instance:
+            states = asset_states(build_definitions(settings), instance, settings)
+        return next(one.reason for one in states if one.key == dg.AssetKey("class_manifest"))
+
+    columns = ["face_id", "expression", "split"]
+    rows = read_manifest(settings.manifest_folder, columns).to_pylist()
+    happy = [row for row in rows if row["expression"] == CODES["Happiness"]]
+    assert reason() is None
+    for split, expected in (("test", None), ("train", "the corrections changed")):
+        face = next(row["face_id"] for row in happy if row["split"] == split)
+        line = Correction(face, "Happiness", "Sadness", "Ann", datetime.now(UTC), "a/b")
+        assert append_corrections(settings.corrections_file, [line]) == 1
+        assert reason() == expected
+    settings.corrections_file.unlink()
+    assert reason() is None

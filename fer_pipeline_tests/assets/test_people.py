@@ -6,17 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import pytest
 
 from fer_pipeline.assets.people import people_assets, votes_beside
+from fer_pipeline.build import build_definitions
 from fer_pipeline.core.answers import Answer, AnswerStore
 from fer_pipeline.core.index import build_index
 from fer_pipeline.core.manifest import build_manifest, read_manifest
-from fer_pipeline.core.study import Study, order_for
-from fer_pipeline.people import answers_digest, stream_study
+from fer_pipeline.core.predictions import Predictions, write_predictions
+from fer_pipeline.core.study import Study, order_for, study_path
+from fer_pipeline.people import (
+    answers_digest,
+    out_of_fold_file,
+    predictions_beside_people,
+    stream_study,
+)
+from fer_pipeline.plan import asset_states
 from fer_pipeline.reports import people_report_file, read_people_figures
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
+from fer_pipeline_tests.core.small_study import small_study
 from fer_pipeline_tests.graph import Finished
 
 STREAM = "three_class"
@@ -140,6 +150,13 @@ def test_a_study_of_other_classes_is_refused_by_name(settings: Settings) -> None
         _call(0, other)
 
 
+def test_a_study_of_another_data_set_is_refused_by_name(settings: Settings) -> None:
+    study_path(settings.studies_folder, STREAM, settings.study).unlink()
+    small_study(settings.studies_folder)
+    with pytest.raises(dg.Failure, match="of another data set, set FER_STUDY"):
+        _call(0, settings)
+
+
 def test_votes_of_fer2013_are_a_report_on_ten_annotators(real_data: Path, tmp_path: Path) -> None:
     settings = Settings.fresh(
         home=tmp_path,
@@ -167,3 +184,45 @@ def test_votes_of_fer2013_are_a_report_on_ten_annotators(real_data: Path, tmp_pa
     assert float(by_class["Happiness"].value or 0) > 0.85
     assert float(by_class["Disgust"].value or 1) < 0.65
     assert float(found.single.decided.value or 0) < float(alone.decided.value or 0)
+
+
+def _out_of_fold(settings: Settings, classes: Sequence[str]) -> None:
+    """Predictions out of fold of a few training faces, as `label_issues` leaves them."""
+    columns = ["face_id", "group_id", "split"]
+    rows = read_manifest(settings.manifest_folder, columns).to_pylist()
+    rows = [row for row in rows if row["split"] == "train"][:5]
+    write_predictions(
+        out_of_fold_file(settings, STREAM),
+        Predictions(
+            tuple(classes),
+            *(np.array([row[name] for row in rows], object) for name in columns),
+            np.zeros(len(rows), np.int64),
+            np.full((len(rows), len(classes)), 1 / len(classes), np.float32),
+        ),
+    )
+
+
+def test_label_issues_made_anew_remake_the_report_and_nothing_else(settings: Settings) -> None:
+    def reasons() -> dict[str, str]:
+        with graph.instance_of(settings.home) as instance:
+            states = asset_states(build_definitions(settings), instance, settings)
+        return {
+            state.key.to_user_string(): state.reason
+            for state in states
+            if state.reason and not state.on_demand
+        }
+
+    report = f"{STREAM}/human_error_report"
+    _out_of_fold(settings, settings.all_streams[STREAM])
+    assert reasons() == {report: "label_issues was made anew"}
+    with graph.instance_of(settings.home) as instance:
+        assert graph.materialize(settings, [report], instance).success
+    assert reasons() == {}
+
+
+def test_predictions_out_of_fold_of_other_classes_are_left_out(settings: Settings) -> None:
+    answer_all(settings, "Ann")
+    _out_of_fold(settings, settings.all_streams[STREAM])
+    assert set(predictions_beside_people(settings, STREAM)) == {"test", "out_of_fold"}
+    _out_of_fold(settings, ("Anger", "Fear"))
+    assert set(predictions_beside_people(settings, STREAM)) == {"test"}

@@ -8,10 +8,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from fer_pipeline.assets import suspects
 from fer_pipeline.assets.manifest import LABEL_CORRECTIONS
 from fer_pipeline.assets.suspects import ON_DEMAND, suspect_assets
 from fer_pipeline.build import build_definitions
 from fer_pipeline.core.answers import Answer, AnswerStore
+from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.manifest import read_manifest
 from fer_pipeline.core.predictions import read_predictions
 from fer_pipeline.core.study import read_study
@@ -72,6 +74,26 @@ def test_every_face_of_training_and_dev_is_ranked_by_models_that_never_saw_it(ma
     quality = [float(row["quality"]) for row in rows]
     assert quality == sorted(quality)
     assert len(read_predictions(out_of_fold_file(settings, STREAM))) == len(rows)
+
+
+def test_finished_folds_are_kept_until_the_study_of_the_suspects_is_there(
+    made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> str:
+        raise InputError("a photo is gone")
+
+    settings, _ = made
+    folds = settings.report_folder(STREAM) / "folds"
+    assert list(folds.glob("fold-*")) == []
+    # A training by the clock ranks anew; what the other tests look at stays.
+    ranking = label_issues_file(settings, STREAM)
+    before = ranking.read_bytes()
+    monkeypatch.setattr(suspects, "_study", stopped)
+    (label_issues,) = suspect_assets(settings, STREAM)
+    with dg.DagsterInstance.ephemeral() as instance, pytest.raises(dg.Failure, match="photo"):
+        label_issues(dg.build_asset_context(instance=instance), settings=settings)
+    assert len(list(folds.glob("fold-*"))) == 2
+    ranking.write_bytes(before)
 
 
 def test_what_people_say_of_suspects_becomes_the_label_and_leaves_a_trace(made: Any) -> None:

@@ -122,6 +122,17 @@ def test_the_digest_changes_with_every_answer_and_every_undo(store):
     assert store.digest([STUDY]) == seen[-1] != store.digest([STUDY, "three_class/people"])
 
 
+def test_the_digest_tells_a_database_that_took_the_place_of_another(tmp_path):
+    def digest(name, answer):
+        there = AnswerStore(f"sqlite:///{tmp_path / name}")
+        there.add(replace(answer_of("ann", 0), answer=answer))
+        found = there.digest([STUDY])
+        there.close()
+        return found
+
+    assert digest("a.db", "Happiness") == digest("b.db", "Happiness") != digest("c.db", "Sadness")
+
+
 def test_of_many_answers_with_a_wrong_one_none_is_stored(store):
     def failing():
         yield answer_of("ann", 0)

@@ -100,3 +100,31 @@ def test_many_names_leave_room_for_one_another(study, item):
 def test_votes_are_not_corrected_face_by_face(study, item):
     with pytest.raises(InputError, match="can't be corrected face by face"):
         verdicts(replace(study, label_source="votes"), _said(study, item, "Sadness"))
+
+
+def test_later_answers_change_what_the_study_said_back_to_the_label_too(study, item, tmp_path):
+    path = tmp_path / "corrections.csv"
+
+    def corrected(*answers):
+        found = verdicts(study, _said(study, item, *answers), earlier=read_corrections(path))
+        append_corrections(path, found.corrections)
+        return [(one.old, one.new) for one in read_corrections(path)], found.confirmed
+
+    first = [("Happiness", "Sadness")]
+    second = [*first, ("Sadness", "Surprise")]
+    third = [*second, ("Surprise", "Happiness")]
+    assert corrected("Sadness") == (first, 0)
+    assert corrected("Sadness", "Happiness") == (first, 0)
+    assert corrected("Sadness", "Surprise", "Surprise") == (second, 0)
+    assert corrected("Sadness", "Surprise", "Surprise") == (second, 0)
+    assert corrected("Happiness", "Surprise", "Happiness") == (third, 0)
+    assert corrected("Happiness", "Surprise", "Happiness") == (third, 1)
+
+
+def test_what_another_study_said_is_not_changed_unseen(study, item, tmp_path):
+    path = tmp_path / "corrections.csv"
+    (other,) = verdicts(study, _said(study, item, "Sadness")).corrections
+    append_corrections(path, [replace(other, study="three_class/other")])
+    found = verdicts(study, _said(study, item, "Surprise"), earlier=read_corrections(path))
+    with pytest.raises(InputError, match="contradicts"):
+        append_corrections(path, found.corrections)
