@@ -1,6 +1,8 @@
 """Fixtures and limits that every test may rely on; what one part needs stays beside its tests."""
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 # Before anything imports NumPy or TensorFlow, which read these once.
@@ -10,7 +12,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 import pytest
 from hypothesis import settings
 
+from fer_pipeline import cli
 from fer_pipeline.core.synthetic import write_release
+from fer_pipeline.settings import Settings
+from fer_pipeline_tests.graph import SMALL, Ended
 
 # Steady examples and no folder left in the working tree.
 settings.register_profile("fer_pipeline", deadline=None, database=None, derandomize=True)
@@ -31,3 +36,29 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"no real data: {REAL_DATA} is not there")
     return REAL_DATA
+
+
+@pytest.fixture
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands run in this process point it at their home; the test's end takes that back."""
+    for name in ("HOME", *(name.upper() for name in Settings.model_fields)):
+        monkeypatch.setenv(f"FER_{name}", "")
+        monkeypatch.delenv(f"FER_{name}")
+    for name, value in {**SMALL, "DAGSTER_HOME": "", "COLUMNS": "200"}.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def here(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Ended]:
+    """Runs a command in this process."""
+
+    def run(*words: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["fer-pipeline", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        code = ended.value.code
+        return Ended(code if isinstance(code, int) else 0, *capfd.readouterr())
+
+    return run

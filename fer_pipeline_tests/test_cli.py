@@ -1,8 +1,6 @@
 """The commands beside a whole run: their answers, their exit codes, their one sentence."""
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from fer_pipeline import cli
 from fer_pipeline.core.decode import UnreadableError, decode
 from fer_pipeline.core.index import INDEX_FILE
 from fer_pipeline.core.manifest import read_manifest
@@ -21,31 +18,7 @@ from fer_pipeline_tests.core.parquet_faces import write_split
 from fer_pipeline_tests.core.small_release import encoded
 from fer_pipeline_tests.graph import Ended, Finished, fer_pipeline
 
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands run in this process point it at their home; the test's end takes that back."""
-    for name in ("HOME", *(name.upper() for name in Settings.model_fields)):
-        monkeypatch.setenv(f"FER_{name}", "")
-        monkeypatch.delenv(f"FER_{name}")
-    for name, value in {**graph.SMALL, "DAGSTER_HOME": "", "COLUMNS": "200"}.items():
-        monkeypatch.setenv(name, value)
-
-
-@pytest.fixture
-def here(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., Ended]:
-    """Runs a command in this process."""
-
-    def run(*words: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["fer-pipeline", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        code = ended.value.code
-        return Ended(code if isinstance(code, int) else 0, *capfd.readouterr())
-
-    return run
+pytestmark = pytest.mark.usefixtures("own_environment")
 
 
 @pytest.fixture(scope="module")

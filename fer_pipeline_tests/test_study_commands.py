@@ -2,13 +2,10 @@
 
 import csv
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from fer_pipeline import cli
 from fer_pipeline.core.answers import AnswerStore
 from fer_pipeline.core.corrections import read_corrections
 from fer_pipeline.core.manifest import read_manifest
@@ -16,36 +13,11 @@ from fer_pipeline.core.study import order_for, read_study, study_path
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
 from fer_pipeline_tests.core.small_study import answer_to
-from fer_pipeline_tests.graph import Ended
 from fer_pipeline_tests.object_store import object_store, upload
 
 KEY = "three_class/people"
 
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands run in this process; nothing of the environment is to steer them."""
-    for name in ("HOME", *(name.upper() for name in Settings.model_fields)):
-        monkeypatch.setenv(f"FER_{name}", "")
-        monkeypatch.delenv(f"FER_{name}")
-    for name, value in {**graph.SMALL, "COLUMNS": "200"}.items():
-        monkeypatch.setenv(name, value)
-
-
-@pytest.fixture
-def here(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., Ended]:
-    """Runs a command in this process."""
-
-    def run(*words: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["fer-pipeline", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        code = ended.value.code
-        return Ended(code if isinstance(code, int) else 0, *capfd.readouterr())
-
-    return run
+pytestmark = pytest.mark.usefixtures("own_environment")
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
-from fer_pipeline.core.cells import plain_cell, safe_cell
+from fer_pipeline.core.cells import checked_time, plain_cell, safe_cell
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import file_digest, publish_bytes
 from fer_pipeline.core.labels import NAMES, expression_name
@@ -141,7 +141,7 @@ def _parsed(cells: Sequence[str], place: str) -> Correction:
                 f"{place}: {name} has to be 1 to {_MOST_CHARACTERS} characters on one line; "
                 "write it anew"
             )
-    return Correction(face_id, before, after, who, _time(when, place), study)
+    return Correction(face_id, before, after, who, checked_time(when, place), study)
 
 
 def _class(text: str, column: str, place: str) -> str:
@@ -151,19 +151,6 @@ def _class(text: str, column: str, place: str) -> str:
             f"{place}: the {column} class {text[:40]!r} is unknown; write one of {', '.join(NAMES)}"
         )
     return name
-
-
-def _time(text: str, place: str) -> datetime:
-    try:
-        when = datetime.fromisoformat(text)
-        if when.tzinfo is not None:
-            return when.astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
-    raise InputError(
-        f"{place}: the time {text[:40]!r} isn't ISO 8601 with its zone; "
-        "write it like 2026-01-31T12:00:00+00:00"
-    )
 
 
 def _is_control(character: str) -> bool:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fer_pipeline.core.answers import Answer, checked_annotator
-from fer_pipeline.core.cells import plain_cell, safe_cell
+from fer_pipeline.core.cells import checked_time, plain_cell, safe_cell
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import publish_bytes
 from fer_pipeline.core.labels import expression_name
@@ -125,19 +125,6 @@ def checked_answer(value: object, study: Study, where: str) -> str:
             f"answers are {', '.join(study.choices)}"
         )
     return answer
-
-
-def checked_time(value: str, where: str) -> datetime:
-    """A time from a file, ISO 8601 with its zone; raises InputError, which begins with `where`."""
-    try:
-        at = datetime.fromisoformat(value)
-        if at.tzinfo is not None:
-            return at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
-    raise InputError(
-        f"{where} holds the time {value[:40]!r}: write it as 2030-01-31T12:00:00+00:00"
-    )
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:

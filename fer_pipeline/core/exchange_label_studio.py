@@ -15,8 +15,9 @@ from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from fer_pipeline.core.answers import Answer, checked_annotator
+from fer_pipeline.core.cells import checked_time
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.exchange import checked_answer, checked_item, checked_time
+from fer_pipeline.core.exchange import checked_answer, checked_item
 from fer_pipeline.core.files import published
 from fer_pipeline.core.storage import Location
 from fer_pipeline.core.study import Study, order_for, picture

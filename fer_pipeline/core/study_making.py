@@ -3,6 +3,9 @@
 import csv
 import io
 from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyarrow as pa
 
 from fer_pipeline.core.crop_set import read_crop_set
 from fer_pipeline.core.datasets.base import DataSet
@@ -34,34 +37,34 @@ def make_people_study(
     StudyThereError, before anything is drawn, when a study stands there; InputError when there
     are no faces or a photo can't be read any more.
     """
-    _check_free(path)
-    manifest = read_manifest(manifest_folder)
-    crops = read_crop_set(crops_folder)
-    sample = draw_people(
-        manifest,
-        usable_faces(crops.paths),
-        classes,
-        label_source,
-        per_class=per_class,
-        repeat_share=repeat_share,
-        seed=seed,
-    )
-    boxes = crop_boxes(crops.paths, sample.items["face_id"].to_pylist())
-    study = publish_study(
+
+    def draw(manifest: pa.Table, shards: Sequence[Location]) -> Sample:
+        return draw_people(
+            manifest,
+            usable_faces(shards),
+            classes,
+            label_source,
+            per_class=per_class,
+            repeat_share=repeat_share,
+            seed=seed,
+        )
+
+    return _publish(
         path,
+        dataset,
+        manifest_folder,
+        crops_folder,
+        draw,
+        on_photo,
         stream=stream,
         kind="people",
         classes=classes,
         label_source=label_source,
         seed=seed,
-        manifest_hash=manifest_hash(manifest),
         per_class=per_class,
         repeat_share=repeat_share,
         reason="a stratified sample, to learn the error people make",
-        items=sample.items,
-        pictures=study_pictures(dataset, sample.items, boxes, crops.settings, on_photo),
     )
-    return study, sample
 
 
 def make_suspects_study(
@@ -83,34 +86,34 @@ def make_suspects_study(
 
     `face_ids` are in order of rank. Raises as `make_people_study` does.
     """
-    _check_free(path)
-    manifest = read_manifest(manifest_folder)
-    crops = read_crop_set(crops_folder)
-    sample = draw_suspects(
-        manifest,
-        face_ids,
-        classes,
-        label_source,
-        count=count,
-        repeat_share=repeat_share,
-        seed=seed,
-    )
-    boxes = crop_boxes(crops.paths, sample.items["face_id"].to_pylist())
-    study = publish_study(
+
+    def draw(manifest: pa.Table, _shards: Sequence[Location]) -> Sample:
+        return draw_suspects(
+            manifest,
+            face_ids,
+            classes,
+            label_source,
+            count=count,
+            repeat_share=repeat_share,
+            seed=seed,
+        )
+
+    return _publish(
         path,
+        dataset,
+        manifest_folder,
+        crops_folder,
+        draw,
+        on_photo,
         stream=stream,
         kind="suspects",
         classes=classes,
         label_source=label_source,
         seed=seed,
-        manifest_hash=manifest_hash(manifest),
         per_class=count,
         repeat_share=repeat_share,
         reason=f"the {count} labels that are suspected most, of {len(face_ids)} ranked",
-        items=sample.items,
-        pictures=study_pictures(dataset, sample.items, boxes, crops.settings, on_photo),
     )
-    return study, sample
 
 
 def suspected_faces(path: Location) -> list[str]:
@@ -134,6 +137,27 @@ def suspected_faces(path: Location) -> list[str]:
     return faces
 
 
-def _check_free(path: Location) -> None:
+def _publish(
+    path: Location,
+    dataset: DataSet,
+    manifest_folder: Location,
+    crops_folder: Location,
+    draw: Callable[[pa.Table, Sequence[Location]], Sample],
+    on_photo: Callable[[int, int], None] | None,
+    **about: Any,
+) -> tuple[Study, Sample]:
+    """Publish what `draw` makes of the manifest and the crop shards; `about` is of the study."""
     if is_file(path):
         raise StudyThereError(path)
+    manifest = read_manifest(manifest_folder)
+    crops = read_crop_set(crops_folder)
+    sample = draw(manifest, crops.paths)
+    boxes = crop_boxes(crops.paths, sample.items["face_id"].to_pylist())
+    study = publish_study(
+        path,
+        manifest_hash=manifest_hash(manifest),
+        items=sample.items,
+        pictures=study_pictures(dataset, sample.items, boxes, crops.settings, on_photo),
+        **about,
+    )
+    return study, sample
