@@ -11,6 +11,10 @@ _ENDED = re.compile(
 )
 _KILLED = "(SIGKILL)"
 _REMEDY = "run again, which goes on from what is there"
+INTERRUPTED = "DagsterExecutionInterruptedError"
+STOPPED = f"stopped: {_REMEDY}"
+"""What is said of a run that Ctrl-C or a signal stopped, whether a step was stopped with it or not.
+"""
 
 
 @dataclass
@@ -51,6 +55,8 @@ class StepFailures:
             return None
         if data.error.cls_name != _CRASH:
             cause = data.error.cause or data.error
+            if INTERRUPTED in (data.error.cls_name, cause.cls_name):
+                return STOPPED
             return f"{event.step_key}: {cause.message.strip()}"
         if self._crash_is_told:
             return None

@@ -19,7 +19,7 @@ from fer_pipeline.build import PIPELINE_JOB, build_definitions
 from fer_pipeline.cluster import check_nodes, find_cluster
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.executors import RAY
-from fer_pipeline.failures import StepFailures
+from fer_pipeline.failures import INTERRUPTED, STOPPED, StepFailures
 from fer_pipeline.instance import COMMAND_LINE_TAG, EXECUTOR_TAG, log_file
 from fer_pipeline.plan import AssetState, asset_states
 from fer_pipeline.progress import CropMeter
@@ -28,7 +28,6 @@ from fer_pipeline.terminal import output_to, say
 
 _POLL_SECONDS = 0.5
 _PAGE = 1000
-_INTERRUPTED = "DagsterExecutionInterruptedError"
 
 
 @dataclass
@@ -238,7 +237,7 @@ def _note(entry: EventLogEntry, failures: StepFailures, outcome: Outcome) -> Non
         outcome.wrong_input |= given is not None and WRONG_INPUT in given.metadata
     elif event.event_type == DagsterEventType.PIPELINE_FAILURE and not outcome.problems:
         error = event.job_failure_data.error
-        if error is not None and error.cls_name == _INTERRUPTED:
-            outcome.problems.append("stopped: run again, which goes on from what is there")
+        if error is not None and error.cls_name == INTERRUPTED:
+            outcome.problems.append(STOPPED)
         elif (killed := failures.after_success()) is not None:
             outcome.problems.append(killed)

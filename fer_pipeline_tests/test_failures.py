@@ -1,7 +1,27 @@
 import dagster as dg
 from dagster._core.events import EngineEventData
+from dagster._core.execution.plan.objects import StepFailureData
+from dagster._utils.error import SerializableErrorInfo
 
-from fer_pipeline.failures import StepFailures
+from fer_pipeline.failures import STOPPED, StepFailures
+
+
+def _failed(error: SerializableErrorInfo) -> dg.DagsterEvent:
+    return dg.DagsterEvent(
+        event_type_value="STEP_FAILURE",
+        job_name="pipeline",
+        step_key="crop_shard[shard_00003]",
+        event_specific_data=StepFailureData(error=error, user_failure_data=None),
+    )
+
+
+def test_a_step_that_a_signal_stopped_is_told_of_as_stopped_not_as_broken():
+    interrupted = SerializableErrorInfo("stopped\n", [], "DagsterExecutionInterruptedError")
+    wrapped = SerializableErrorInfo("step\n", [], "DagsterExecutionStepError", cause=interrupted)
+    broken = SerializableErrorInfo("step\n", [], "DagsterExecutionStepError", cause=None)
+    assert StepFailures().sentence(_failed(interrupted)) == STOPPED
+    assert StepFailures().sentence(_failed(wrapped)) == STOPPED
+    assert StepFailures().sentence(_failed(broken)) == "crop_shard[shard_00003]: step"
 
 
 def test_process_killed_after_its_work_is_told_of_with_the_remedy():
