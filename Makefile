@@ -47,7 +47,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c '$(NEW_ENOUGH)' || { echo "$(PYTHON) is `$(PYTHON) -V 2>&1`, and the project needs 3.11 or newer: name one with make PYTHON=python3.12 $(MAKECMDGOALS)." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: install them with apt-get install python3-venv (Debian, Ubuntu)." >&2; exit 1; }
 	@rm -f $@
-	@echo "Installing into .venv (about two minutes, 3 GB) ..." >&2
+	@echo "Installing into .venv (about two minutes, 3.4 GB) ..." >&2
 	@# An environment whose Python was removed, or is too old, cannot be brought up to date.
 	@$(BIN)/python -c '$(NEW_ENOUGH)' 2>/dev/null && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
