@@ -22,7 +22,7 @@ from fer_pipeline.core.bounds import (
 from fer_pipeline.core.decode import Photo, open_photo, photo_of
 from fer_pipeline.core.detect import Box, find_face, iou
 from fer_pipeline.core.files import text_digest
-from fer_pipeline.core.sample import sample_square
+from fer_pipeline.core.sample import lowest_read, sample_square
 
 _LEAST_VISIBLE = 0.1
 """Share of a box that must lie in the frame; less is a wrong box, not a face at the edge."""
@@ -179,13 +179,14 @@ def _square(photo: Photo, box: Box, angle: float, settings: CropSettings) -> npt
     """The square around the box with its margin, from the smallest decode that is good enough."""
     x, y, width, height = box
     longer, grey = max(width, height), settings.channels == 1
-    view = photo.view(_PIXELS_PER_PIXEL * settings.side / longer, grey=grey)
-    centre = (
-        view.left + (x + width / 2) * view.scale,
-        view.top + (y + height / 2) * view.scale,
+    extent = longer * (1 + 2 * settings.margin)
+    least = _PIXELS_PER_PIXEL * settings.side / longer
+    centre_x, centre_y = x + width / 2, y + height / 2
+    view = photo.view(least, grey=grey, bottom=lowest_read(centre_y, extent, angle, least))
+    centre = view.left + centre_x * view.scale, view.top + centre_y * view.scale
+    crop = sample_square(
+        view.pixels, centre, extent * view.scale, settings.side, angle=angle, grey=grey
     )
-    extent = longer * (1 + 2 * settings.margin) * view.scale
-    crop = sample_square(view.pixels, centre, extent, settings.side, angle=angle, grey=grey)
     return crop.reshape(settings.shape)
 
 

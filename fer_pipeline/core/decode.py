@@ -4,6 +4,7 @@
 UnreadableError with a reason; nothing a decoder raises goes further than here.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,18 +13,19 @@ import numpy.typing as npt
 
 from fer_pipeline.core.bounds import Bounds, UnreadableError
 from fer_pipeline.core.jpeg import (
+    JPEG_END,
     JpegHeader,
     decode_scaled,
     eighths_for,
     read_header,
     scaled_size,
+    upper_part,
 )
-from fer_pipeline.core.orientation import swaps_sides, upright, upright_slack
+from fer_pipeline.core.orientation import AS_STORED, swaps_sides, upright, upright_slack
 from fer_pipeline.core.pictures import read_jpeg_with_opencv, read_picture
 
 __all__ = ["Bounds", "Photo", "UnreadableError", "View", "decode", "open_photo", "photo_of"]
 
-_JPEG_END = b"\xff\xd9"
 _DEFAULT_BOUNDS = Bounds()
 
 
@@ -31,6 +33,7 @@ _DEFAULT_BOUNDS = Bounds()
 class View:
     """A photo's pixels at one scale: uint8 (height, width) of luma or (height, width, 3) RGB.
 
+    They may end below the rows that were asked for.
     A point (x, y) of the upright photo lies at (left + x * scale, top + y * scale); both count
     from the outer edge of the first pixel.
     """
@@ -47,10 +50,11 @@ class Photo(Protocol):
     width: int
     height: int
 
-    def view(self, least: float, *, grey: bool = False) -> View:
+    def view(self, least: float, *, grey: bool = False, bottom: float = math.inf) -> View:
         """Pixels at scale `least` or more (1 is full resolution), whatever costs least.
 
-        With `grey` they may be luma alone. Raises UnreadableError.
+        With `grey` they may be luma alone; rows below `bottom` (in pixels at full resolution) may
+        be missing. Raises UnreadableError.
         """
         ...
 
@@ -88,7 +92,13 @@ class _PixelPhoto:
         self.height, self.width = pixels.shape[:2]
         self._view = View(pixels)
 
-    def view(self, least: float, *, grey: bool = False) -> View:  # noqa: ARG002
+    def view(
+        self,
+        least: float,  # noqa: ARG002
+        *,
+        grey: bool = False,  # noqa: ARG002
+        bottom: float = math.inf,  # noqa: ARG002
+    ) -> View:
         return self._view
 
 
@@ -99,11 +109,23 @@ class _JpegPhoto:
         self._data, self._header, self._bounds = data, header, bounds
         self._last: View | None = None
 
-    def view(self, least: float, *, grey: bool = False) -> View:
+    def view(self, least: float, *, grey: bool = False, bottom: float = math.inf) -> View:
         last = self._last
         if last is None or last.scale < min(least, 1.0) or (last.pixels.ndim == 2 and not grey):
-            self._last = last = self._decoded(eighths_for(least), grey=grey)
+            eighths = eighths_for(least)
+            upper = self._upper(bottom, eighths, grey=grey)
+            if upper is not None:
+                return upper
+            self._last = last = self._decoded(eighths, grey=grey)
         return last
+
+    def _upper(self, bottom: float, eighths: int, *, grey: bool) -> View | None:
+        """The rows above `bottom` alone, where that saves something."""
+        if self._header.orientation != AS_STORED or bottom >= self.height:
+            return None
+        part = upper_part(self._data, self._header, bottom, grey=grey)
+        pixels = None if part is None else decode_scaled(*part, eighths, grey=grey, strict=False)
+        return None if pixels is None else View(pixels, eighths / 8)
 
     def _decoded(self, eighths: int, *, grey: bool) -> View:
         header = self._header
@@ -122,7 +144,7 @@ class _JpegPhoto:
             pixels = read_picture(self._data, self._bounds, self._header.orientation)
         except UnreadableError:
             # OpenCV fills what a truncated file lacks with grey and says nothing.
-            if not self._data.rstrip(b"\x00\r\n").endswith(_JPEG_END):
+            if not self._data.rstrip(b"\x00\r\n").endswith(JPEG_END):
                 raise
             found = read_jpeg_with_opencv(self._data)
             if found is None:

@@ -9,6 +9,15 @@ _REACH = 3
 """Pixels around the square that interpolation may read."""
 
 
+def lowest_read(middle: float, extent: float, angle: float, scale: float) -> float:
+    """The lowest row, in pixels at full resolution, that a square around row `middle` is made of.
+
+    `extent` is in those pixels too, `scale` that of the decode which is sampled, or a lower one.
+    """
+    far = _reach(extent, angle) + _REACH / scale
+    return max(middle + far, far - middle)  # what lies above the picture is reflected into it
+
+
 def sample_square(
     pixels: npt.NDArray[np.uint8],
     centre: tuple[float, float],
@@ -27,9 +36,9 @@ def sample_square(
     """
     import cv2
 
-    reach = extent / 2 * (abs(math.cos(angle)) + abs(math.sin(angle))) + _REACH
+    far = _reach(extent, angle) + _REACH
     (left, right), (top, bottom) = (
-        _span(middle, reach, size) for middle, size in zip(centre, pixels.shape[1::-1], strict=True)
+        _span(middle, far, size) for middle, size in zip(centre, pixels.shape[1::-1], strict=True)
     )
     part = pixels[top:bottom, left:right]
     if grey and part.ndim == 3:
@@ -62,6 +71,10 @@ def sample_square(
     if times > 1:
         sampled = cv2.resize(sampled, (side, side), interpolation=cv2.INTER_AREA)
     return np.asarray(sampled, np.uint8)
+
+
+def _reach(extent: float, angle: float) -> float:
+    return extent / 2 * (abs(math.cos(angle)) + abs(math.sin(angle)))
 
 
 def _span(middle: float, reach: float, size: int) -> tuple[int, int]:

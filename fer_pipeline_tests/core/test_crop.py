@@ -18,6 +18,7 @@ from fer_pipeline_tests.core.small_release import encoded, noise
 
 RGB = CropSettings(side=100, colour="rgb", margin=0.125)
 """80 pixels and an eighth on each side make 100: nothing is resized."""
+PORTRAIT = encoded(noise(8, 400, 300), "JPEG")
 STORED = {
     1: lambda pixels: pixels,
     2: lambda pixels: pixels[:, ::-1],
@@ -241,9 +242,9 @@ def test_decode_keeps_the_box_at_twice_the_side_of_the_crop(large_photo, monkeyp
     data = encoded(image, "JPEG")
     used = []
 
-    def note(data, header, eighths, *, grey):
+    def note(data, header, eighths, *, grey, strict=True):
         used.append((eighths, grey))
-        return decode_scaled(data, header, eighths, grey=grey)
+        return decode_scaled(data, header, eighths, grey=grey, strict=strict)
 
     monkeypatch.setattr("fer_pipeline.core.decode.decode_scaled", note)
     for side in (96 * 8, 96 * 8 - 1, 96 * 4, 96 * 4 - 1, 96 * 2, 96 * 2 - 1):
@@ -284,6 +285,43 @@ def test_aligned_face_has_level_eyes_and_one_with_a_listed_box_stays(degrees):
     box = tuple(map(float, drawn.box))
     crops = [prepare_image(turned, box, replace(listed, align=on)).crop for on in (False, True)]
     assert np.array_equal(*crops)
+
+
+@given(
+    box=st.tuples(st.floats(-60, 290), st.floats(-60, 390), st.floats(17, 300), st.floats(17, 300)),
+    settings_=st.builds(
+        CropSettings,
+        side=st.sampled_from([8, 24, 48]),
+        colour=st.sampled_from(["grey", "rgb"]),
+        margin=st.floats(0, 0.5),
+    ),
+)
+@settings(max_examples=200, deadline=None)
+def test_crop_is_the_same_when_the_decoder_stops_below_the_face(box, settings_):
+    data = PORTRAIT
+    stopped = prepare_face(data, box, settings_)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fer_pipeline.core.decode.upper_part", lambda *_, **__: None)
+        whole = prepare_face(data, box, settings_)
+    assert stopped.status is whole.status
+    assert np.array_equal(stopped.crop, whole.crop)
+
+
+def test_decoder_stops_below_the_face_unless_the_photo_lies_turned_in_its_file(monkeypatch):
+    decoded = []
+
+    def note(data, header, *arguments, **options):
+        decoded.append(header.height)
+        return decode_scaled(data, header, *arguments, **options)
+
+    monkeypatch.setattr("fer_pipeline.core.decode.decode_scaled", note)
+    for orientation in (1, 6):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        buffer = io.BytesIO()
+        Image.open(io.BytesIO(PORTRAIT)).save(buffer, "JPEG", exif=exif)
+        assert prepare_face(buffer.getvalue(), (10, 10, 80, 80), CropSettings()).status is Status.OK
+    assert decoded == [112, 400]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])

@@ -1,6 +1,7 @@
 import io
 import struct
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fer_pipeline.core.decode import UnreadableError, open_photo
-from fer_pipeline.core.jpeg import JpegHeader, decode_scaled, eighths_for, read_header, scaled_size
+from fer_pipeline.core.jpeg import (
+    JpegHeader,
+    decode_scaled,
+    eighths_for,
+    read_header,
+    scaled_size,
+    upper_part,
+)
 from fer_pipeline_tests.core.small_release import encoded, noise
 
 PIXELS = noise(3, 203, 301)
@@ -27,22 +35,26 @@ def _jpeg(mode="RGB", orientation=None, **options):
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (_jpeg(), JpegHeader(301, 203, 3, 8, progressive=False, orientation=1)),
-        (_jpeg("L"), JpegHeader(301, 203, 1, 8, progressive=False, orientation=1)),
-        (_jpeg("CMYK"), JpegHeader(301, 203, 4, 8, progressive=False, orientation=1)),
-        (_jpeg(progressive=True), JpegHeader(301, 203, 3, 8, progressive=True, orientation=1)),
-        (_jpeg(orientation=6), JpegHeader(301, 203, 3, 8, progressive=False, orientation=6)),
+        (_jpeg(), JpegHeader(301, 203, 3, 8, False, 1, block_rows=16)),
+        (_jpeg(subsampling=1), JpegHeader(301, 203, 3, 8, False, 1, block_rows=8)),
+        (_jpeg("L"), JpegHeader(301, 203, 1, 8, False, 1, block_rows=8)),
+        (_jpeg("CMYK"), JpegHeader(301, 203, 4, 8, False, 1, block_rows=8)),
+        (_jpeg(progressive=True), JpegHeader(301, 203, 3, 8, True, 1, block_rows=None)),
+        (_jpeg(orientation=6), JpegHeader(301, 203, 3, 8, False, 6, block_rows=16)),
     ],
 )
 def test_header_says_what_is_in_the_file(data, expected):
-    assert read_header(data) == expected
+    found = read_header(data)
+    assert replace(found, height_at=0) == expected
+    assert data[found.height_at : found.height_at + 2] == struct.pack(">H", 203)
 
 
 def test_fill_bytes_and_junk_between_segments_are_passed_over():
     data = _jpeg()
     second = data.index(b"\xff\xdb")
     for junk in (b"\xff" * 50, b"\x00\x01\x02", b"\xff\x01"):
-        assert read_header(data[:second] + junk + data[second:]) == read_header(data)
+        found = read_header(data[:second] + junk + data[second:])
+        assert replace(found, height_at=found.height_at - len(junk)) == read_header(data)
 
 
 def test_what_is_no_whole_header_is_none():
@@ -110,6 +122,37 @@ def test_scaled_decode_is_the_picture_made_smaller(eighths, grey):
     assert np.abs(found - expected).mean() < 2
 
 
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"subsampling": 0}, {"subsampling": 1}, {"restart_marker_rows": 1}, {"mode": "L"}],
+    ids=str,
+)
+def test_upper_part_of_a_file_decodes_to_the_same_pixels_as_the_whole(options, grey):
+    data = _jpeg(**options)
+    header = read_header(data)
+    for eighths in (1, 2, 4, 8):
+        whole = decode_scaled(data, header, eighths, grey=grey)
+        for rows in range(1, 190):
+            part = upper_part(data, header, rows, grey=grey)
+            if part is None:  # nearly all rows
+                assert rows > 150
+                continue
+            found = decode_scaled(*part, eighths, grey=grey, strict=False)
+            wanted = -(-rows * eighths // 8)
+            assert wanted <= len(found) < len(whole)
+            assert np.array_equal(found[:wanted], whole[:wanted])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [_jpeg(progressive=True), _jpeg()[:-2], _jpeg()[:-100], _jpeg() + b"\x00"],
+    ids=["progressive", "no end", "truncated", "something behind the end"],
+)
+def test_file_that_does_not_end_as_it_should_or_has_several_scans_is_decoded_as_a_whole(data):
+    assert upper_part(data, read_header(data), 50, grey=True) is None
+
+
 def test_kinds_that_need_another_decoder_are_left_to_it():
     cmyk = _jpeg("CMYK")
     assert decode_scaled(cmyk, read_header(cmyk), 8, grey=True) is None
@@ -118,7 +161,7 @@ def test_kinds_that_need_another_decoder_are_left_to_it():
 
 def test_photo_whose_two_headers_differ_in_size_is_not_decoded_at_a_wrong_scale():
     data = _jpeg()
-    header = JpegHeader(300, 200, 3, 8, progressive=False, orientation=1)
+    header = replace(read_header(data), width=300, height=200)
     assert decode_scaled(data, header, 4, grey=True) is None
 
 
