@@ -41,12 +41,11 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def write(page: Path, text: str) -> None:
+def write(page: Path, text: str, start: str = START, end: str = END) -> None:
     """Put `text` between the marks of a page, or at its end where it has none."""
-    old = page.read_text() if page.is_file() else f"# Performance\n\n{START}\n{END}\n"
-    before, found, rest = old.partition(START)
-    after = rest.partition(END)[2] if found else "\n"
-    page.write_text(f"{before}{START}\n{text}\n{END}{after}")
+    before, found, rest = (page.read_text() if page.is_file() else "").partition(start)
+    after = rest.partition(end)[2] if found else "\n"
+    page.write_text(f"{before}{start}\n{text}\n{end}{after}")
 
 
 def machine() -> str:

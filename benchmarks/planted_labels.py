@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from benchmarks.page import machine
+from benchmarks.page import machine, write
 from fer_pipeline.core.crop import CropSettings
 from fer_pipeline.core.crop_set import CROPS_LIST, CropSet, publish_crop_set, read_crop_set
 from fer_pipeline.core.datasets import open_dataset
@@ -43,15 +43,6 @@ CLASSES = NAMES[:7]
 PLANTED_SHARE, LEAST_VOTES, FIRST = 0.05, 8, 0.1
 OTHERS = 20
 """Further plantings, of other rows: whether the best ranking is the best of this one by chance."""
-_TITLE = "# People and labels\n\n"
-_AROUND = (
-    "## Planted wrong labels\n\n"
-    "How well the ranking of suspected labels finds labels that are known to be wrong.\n\n"
-)
-_AFTER = (
-    "\nThese labels were put there by lot. People confuse classes that look alike, and such labels "
-    "are harder to find.\n"
-)
 
 
 @dataclass(frozen=True)
@@ -73,7 +64,6 @@ class Found:
 
     found: int
     planted: int
-    rows: int
 
     def __str__(self) -> str:
         """The share with its Wilson interval."""
@@ -115,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print(text)
     if options.page is not None:
-        write(options.page, text)
+        write(options.page, text, START, END)
     return 0
 
 
@@ -176,17 +166,17 @@ def plant(
 
     A row is confirmed when at least `least_votes` of its votes are for its own label.
     """
-    codes = np.array([CODES[name] for name in classes])
+    codes = np.array(sorted(CODES[name] for name in classes))
     label = manifest["expression"].to_numpy().astype(np.int64)
     votes = vote_matrix(manifest["votes"])
     confirmed = np.isin(label, codes) & (votes[np.arange(len(label)), label] >= least_votes)
     agreeing = np.flatnonzero(confirmed)
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(agreeing, round(share * len(agreeing)), replace=False))
-    own = np.searchsorted(np.sort(codes), label[chosen])
+    own = np.searchsorted(codes, label[chosen])
     step = rng.integers(1, len(codes), len(chosen))
     changed = label.copy()
-    changed[chosen] = np.sort(codes)[(own + step) % len(codes)]
+    changed[chosen] = codes[(own + step) % len(codes)]
     place = manifest.schema.get_field_index("expression")
     ids = np.array(manifest["face_id"].to_pylist(), dtype=object)
     wrong = manifest.set_column(place, "expression", pa.array(changed, pa.int8()))
@@ -199,15 +189,14 @@ def found_first(
     planted: Planted,
     *,
     among: NDArray[np.object_] | None = None,
-    first: float = FIRST,
 ) -> Found:
     """The planted labels in the first part of the ranking, of all rows or of those `among`."""
     ids = predictions.face_id.astype(str)
     kept = np.ones(len(ids), bool) if among is None else np.isin(ids, among.astype(str))
     wrong = np.isin(ids[kept], planted.planted.astype(str))
     order = np.lexsort((ids[kept], quality[kept]))
-    top = order[: round(first * len(order))]
-    return Found(int(wrong[top].sum()), int(wrong.sum()), len(order))
+    top = order[: round(FIRST * len(order))]
+    return Found(int(wrong[top].sum()), int(wrong.sum()))
 
 
 def replanted(planted: Planted, predictions: Predictions, seed: int) -> tuple[Predictions, Planted]:
@@ -260,15 +249,6 @@ def table(planted: Planted, predictions: Predictions, how: str) -> str:
             lines.append(_row(planted, predictions, others, method, adjusted))
     lines.append(f"| random order (expected) | {FIRST:.3f} | {FIRST:.3f} | {FIRST:.3f} |")
     return "\n".join(lines)
-
-
-def write(page: Path, text: str) -> None:
-    """Put the table between its marks, in a page that is made if it isn't there."""
-    old = page.read_text() if page.is_file() else f"{_TITLE}{_AROUND}{START}\n{END}\n{_AFTER}"
-    before, mark, rest = old.partition(START)
-    if not mark:
-        before, rest = f"{old.rstrip()}\n\n{_AROUND}", f"{END}\n{_AFTER}"
-    page.write_text(f"{before}{START}\n{text}\n{END}{rest.partition(END)[2]}")
 
 
 def _row(

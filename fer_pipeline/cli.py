@@ -4,7 +4,6 @@ Exit codes: 0, 1 (failed), 2 (wrong input). With `--json` the last line of stdou
 object; everything else goes to stderr.
 """
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -19,7 +18,7 @@ from fer_pipeline.core.storage import storage_problem
 from fer_pipeline.options import Home, Json
 from fer_pipeline.settings import DEFAULT_HOME, Settings
 from fer_pipeline.study_commands import study_app
-from fer_pipeline.terminal import say
+from fer_pipeline.terminal import print_json, say
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -171,8 +170,8 @@ def evaluate(
 def ui(
     home: Home = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
-    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow.")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI.")] = 3000,
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of MLflow.")] = 5000,
 ) -> None:
     """Open the Dagster UI and MLflow on this home, until Ctrl-C."""
     from fer_pipeline.servers import serve_ui
@@ -186,7 +185,7 @@ def review(
     host: Annotated[
         str, typer.Option(help="Address to listen on; others than this machine's need a password.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of the page.")] = 8501,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")] = 8501,
 ) -> None:
     """Label the faces of a study in the browser, until Ctrl-C.
 
@@ -216,5 +215,5 @@ def main() -> None:
 def _end_with(problem: str, head: str = "wrong input:", code: int = 2) -> NoReturn:
     say(_console, problem, head=head, style="red")
     if "--json" in sys.argv:
-        sys.stdout.write(json.dumps({"error": problem}) + "\n")
+        print_json({"error": problem})
     sys.exit(code)

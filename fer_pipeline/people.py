@@ -4,7 +4,8 @@ The sample, the statistics and the pages are the business of `core`; here is wha
 the settings of a home.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from fer_pipeline.core.answers_database import is_missing_file
@@ -14,9 +15,10 @@ from fer_pipeline.core.study import Study, picture, read_study, study_path
 from fer_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from fer_pipeline.core.answers import Answer
+    from fer_pipeline.core.answers import Answer, AnswerStore
     from fer_pipeline.core.people_model import DifferingFace, ModelAgainstPeople
     from fer_pipeline.core.predictions import Predictions
+    from fer_pipeline.core.study_sample import Sample
 
 ANSWERS = "answers_digest"
 """Metadata key: the answers that an asset was made with, see `answers_digest`."""
@@ -30,31 +32,56 @@ def stream_study(settings: Settings, stream: str) -> Study | None:
     return read_study(path) if is_file(path) else None
 
 
+def draw_study(
+    settings: Settings,
+    stream: str,
+    name: str,
+    *,
+    suspects: Sequence[str] | None = None,
+    count: int | None = None,
+    on_photo: Callable[[int, int], None] | None = None,
+) -> "tuple[Study, Sample]":
+    """Draw and publish a study of a stream: a stratified sample, or the first of `suspects`.
+
+    `suspects` are face_ids, the most suspicious first; `count` is of the faces of each class, or of
+    the suspects (default: as the settings say); `on_photo` is told photos read and photos to read.
+    Raises StudyThereError where a study of this name stands, InputError where none can be drawn.
+    """
+    from fer_pipeline.core.study_making import make_study
+
+    return make_study(
+        study_path(settings.studies_folder, stream, name),
+        settings.open_dataset(),
+        settings.manifest_folder,
+        settings.crops_folder,
+        stream=stream,
+        classes=settings.all_streams[stream],
+        label_source=settings.label_source,
+        per_class=count or (settings.relabel_per_class if suspects is None else settings.suspects),
+        repeat_share=settings.relabel_repeats,
+        seed=settings.seed,
+        suspects=suspects,
+        on_photo=on_photo,
+    )
+
+
 def study_answers(settings: Settings, study: Study) -> "list[Answer]":
     """All answers to a study; none where no database of answers is there yet."""
-    from fer_pipeline.core.answers import AnswerStore
+    with _answers_there(settings) as store:
+        return store.answers(study.key, study.sample) if store else []
 
-    if _no_database(settings):
-        return []
-    store = AnswerStore(settings.answers_address)
-    try:
-        return store.answers(study.key, study.sample)
-    finally:
-        store.close()
+
+def study_annotators(settings: Settings, study: Study) -> dict[str, int]:
+    """Who has answered a study, and how often; nobody where no database is there yet."""
+    with _answers_there(settings) as store:
+        return store.annotators(study.key, study.sample) if store else {}
 
 
 def answers_digest(settings: Settings, stream: str) -> str:
     """16 hex digits that change with any answer to the stream's study; empty without answers."""
-    from fer_pipeline.core.answers import AnswerStore
-
-    if _no_database(settings):
-        return ""
-    store = AnswerStore(settings.answers_address)
-    try:
-        key = f"{stream}/{settings.study}"
-        return store.digest([key]) if store.counts().get(key) else ""
-    finally:
-        store.close()
+    key = f"{stream}/{settings.study}"
+    with _answers_there(settings) as store:
+        return store.digest(key) if store else ""
 
 
 def predictions_file(settings: Settings, stream: str) -> Location:
@@ -134,6 +161,13 @@ def study_pictures_of(study: Study, faces: "Iterable[DifferingFace]") -> Mapping
     }
 
 
-def _no_database(settings: Settings) -> bool:
-    """Whether the answers have no database yet, which asking for them would make."""
-    return is_missing_file(settings.answers_address)
+@contextmanager
+def _answers_there(settings: Settings) -> "Iterator[AnswerStore | None]":
+    """The database of answers; None where it isn't there yet, as opening it would make it."""
+    from fer_pipeline.core.answers import AnswerStore
+
+    if is_missing_file(settings.answers_address):
+        yield None
+        return
+    with closing(AnswerStore(settings.answers_address)) as store:
+        yield store

@@ -11,15 +11,10 @@ from pathlib import Path
 from rich.console import Console
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.storage import files_in
-from fer_pipeline.core.study import SUFFIX
+from fer_pipeline.core.study import studies_in
 from fer_pipeline.server_processes import check_free, run_servers
 from fer_pipeline.settings import Settings
 
-NO_STUDY = (
-    "{folder} holds no study to label yet: `fer-pipeline study new` draws one, once "
-    "`fer-pipeline run` has cropped the faces"
-)
 _OPTIONS = {
     "server.headless": "true",
     "server.fileWatcherType": "none",
@@ -40,15 +35,18 @@ _OPTIONS = {
 def serve_review(settings: Settings, host: str, port: int, console: Console) -> None:
     """Show the labelling page until Ctrl-C or a signal ends it.
 
-    Raises InputError when others could reach it and no password is set, when there is no study, or
-    the port is taken.
+    Raises InputError when others could reach it and no password is set, when there is no study or
+    a damaged one, or the port is taken.
     """
     if not (_is_loopback(host) or settings.review_password):
         raise InputError(
             f"others can reach {host}: set a password in FER_REVIEW_PASSWORD, or leave --host out"
         )
-    if not files_in(settings.studies_folder, f"*/*{SUFFIX}"):
-        raise InputError(NO_STUDY.format(folder=settings.studies_folder))
+    if not studies_in(settings.studies_folder):
+        raise InputError(
+            f"{settings.studies_folder} holds no study to label yet: `fer-pipeline study new` "
+            "draws one, once `fer-pipeline run` has cropped the faces"
+        )
     check_free(host, port, "another --port, or another --host")
     address = f"http://{host}:{port}"
     run_servers(

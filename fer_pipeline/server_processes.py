@@ -76,10 +76,9 @@ def check_free(host: str, port: int, remedy: str) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except (OSError, OverflowError) as error:
-            said = getattr(error, "strerror", None) or str(error)
+        except OSError as error:
             raise InputError(
-                f"port {port} on {host} can't be used ({said}): give {remedy}"
+                f"port {port} on {host} can't be used ({error.strerror}): give {remedy}"
             ) from error
 
 

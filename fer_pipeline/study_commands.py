@@ -1,8 +1,7 @@
 """The commands of `fer-pipeline study`: draw, list, export, import, correct."""
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,11 +12,16 @@ from rich.table import Table
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.options import Home, Json
+from fer_pipeline.people import (
+    draw_study,
+    label_issues_file,
+    study_annotators,
+    study_answers,
+)
 from fer_pipeline.settings import Settings
 from fer_pipeline.terminal import print_json, say
 
 if TYPE_CHECKING:
-    from fer_pipeline.core.answers import AnswerStore
     from fer_pipeline.core.study import Study
 
 study_app = typer.Typer(
@@ -53,28 +57,35 @@ def new(
     from rich.progress import Progress
 
     settings = Settings.load(home=home, seed=seed)
+    name = name or kind
+    # All of them before the first is drawn, which would be in the way of a second try.
+    suspects = {one: _check_new(settings, one, name, kind) for one in stream or settings.streams}
     with Progress(console=_console, transient=True) as progress:
         task = progress.add_task("photos")
 
         def tell(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
 
-        studies = [
-            _drawn(settings, one, name or kind, kind, per_class, tell)
-            for one in stream or settings.streams
+        drawn = [
+            draw_study(settings, one, name, suspects=faces, count=per_class, on_photo=tell)
+            for one, faces in suspects.items()
         ]
-    for study, shortfalls in studies:
+    for study, sample in drawn:
         say(
             _console,
             f"{len(study):,} pictures, {study.test_share:.0%} of the faces from the test split",
             head=study.key,
             style="bold",
         )
-        for shortfall in shortfalls:
-            say(_console, shortfall, style="yellow")
+        for label, missing in sample.shortfall.items():
+            words = f"{missing:,} faces of {label} fewer than asked for: there are no more"
+            say(_console, words, style="yellow")
+        if sample.left_out:
+            words = f"{sample.left_out:,} suspected faces are no faces of the stream any more"
+            say(_console, words, style="yellow")
     say(_console, "`fer-pipeline review` shows them to people.")
     if as_json:
-        print_json({"studies": [_described(study) for study, _ in studies]})
+        print_json({"studies": [_described(study) for study, _ in drawn]})
 
 
 @study_app.command("list")
@@ -87,7 +98,7 @@ def list_studies(home: Home = None, as_json: Json = False) -> None:
     found = []
     table = Table("stream", "name", "kind", "pictures", "annotators")
     for study in studies:
-        people = _annotators(settings, study)
+        people = study_annotators(settings, study)
         found.append({**_described(study), "annotators": people})
         names = ", ".join(f"{escape(who)} ({count:,})" for who, count in people.items())
         table.add_row(study.stream, study.name, study.kind, f"{len(study):,}", names or "-")
@@ -145,6 +156,11 @@ def export_answers(
         )
     settings = Settings.load(home=home)
     chosen = _study(settings, study)
+    answers = study_answers(settings, chosen)
+    if not (answers or tasks):
+        raise InputError(
+            f"nobody has answered {chosen.key} yet: `fer-pipeline review` is the page for it"
+        )
     out = out.absolute()
     written = {"file": str(out)}
     if form == "label-studio":
@@ -154,12 +170,6 @@ def export_answers(
     if tasks:
         count, what = write_tasks(out, chosen, whole=whole), "tasks"
     else:
-        with _answers(settings) as store:
-            answers = store.answers(chosen.key, chosen.sample)
-        if not answers:
-            raise InputError(
-                f"nobody has answered {chosen.key} yet: `fer-pipeline review` is the page for it"
-            )
         write = write_answers_csv if form == "csv" else write_annotations
         count, what = write(out, chosen, answers), "answers"
     say(_console, f"{count:,} {what} of {chosen.key} written to {' and '.join(written.values())}")
@@ -184,6 +194,7 @@ def import_answers(
     Answers that are there already stay as they are. A file that ends in .json is taken for
     Label Studio's, any other for CSV.
     """
+    from fer_pipeline.core.answers import AnswerStore
     from fer_pipeline.core.exchange import read_answers_csv
     from fer_pipeline.core.exchange_label_studio import read_annotations
 
@@ -194,12 +205,11 @@ def import_answers(
         answers, skipped = read_annotations(file, chosen, annotator)
     else:
         answers = read_answers_csv(file, chosen, annotator)
-    with _answers(settings) as store:
+    with closing(AnswerStore(settings.answers_address)) as store:
         added, already = store.add_all(answers)
-        there = {
-            (answer.annotator, answer.item): answer.answer
-            for answer in store.answers(chosen.key, chosen.sample)
-        }
+    there = {
+        (answer.annotator, answer.item): answer.answer for answer in study_answers(settings, chosen)
+    }
     other = sum(there.get((one.annotator, one.item)) != one.answer for one in answers)
     say(_console, f"{added:,} answers added to {chosen.key}, {already:,} were there already")
     if other:
@@ -230,8 +240,7 @@ def correct_labels(
 
     settings = Settings.load(home=home)
     chosen = _study(settings, study)
-    with _answers(settings) as store:
-        answers = store.answers(chosen.key, chosen.sample)
+    answers = study_answers(settings, chosen)
     found = verdicts(chosen, answers, votes, read_corrections(settings.corrections_file))
     added = append_corrections(settings.corrections_file, found.corrections)
     splits = dict(
@@ -263,69 +272,28 @@ def correct_labels(
         print_json({"study": chosen.key, "file": str(settings.corrections_file), **counts})
 
 
-def _drawn(
-    settings: Settings,
-    stream: str,
-    name: str,
-    kind: str,
-    count: int | None,
-    tell: Callable[[int, int], None],
-) -> tuple["Study", list[str]]:
-    """A new study, and what of it is less than was wanted, in words."""
+def _check_new(settings: Settings, stream: str, name: str, kind: str) -> list[str] | None:
+    """The suspected faces that a study is to be drawn of, None for a stratified sample.
+
+    Raises InputError where the study is there, or what it is drawn of isn't.
+    """
     from fer_pipeline.core.crop_set import CROPS_LIST
     from fer_pipeline.core.manifest import MANIFEST_FILE
     from fer_pipeline.core.storage import is_file
-    from fer_pipeline.core.study import study_path
-    from fer_pipeline.core.study_making import (
-        make_people_study,
-        make_suspects_study,
-        suspected_faces,
-    )
+    from fer_pipeline.core.study import StudyThereError, study_path
+    from fer_pipeline.core.study_making import suspected_faces
 
     if stream not in settings.all_streams:
         raise InputError(
             f"{stream!r} is no known stream: choose from {', '.join(settings.all_streams)}"
         )
     path = study_path(settings.studies_folder, stream, name)
-    dataset = settings.open_dataset()
     for needed in (settings.manifest_folder / MANIFEST_FILE, settings.crops_folder / CROPS_LIST):
         if not is_file(needed):
             raise InputError(f"{needed} is not there: `fer-pipeline run` makes it")
-    folders = settings.manifest_folder, settings.crops_folder
-    if kind == "people":
-        study, sample = make_people_study(
-            path,
-            dataset,
-            *folders,
-            stream=stream,
-            classes=settings.all_streams[stream],
-            label_source=settings.label_source,
-            per_class=count or settings.relabel_per_class,
-            repeat_share=settings.relabel_repeats,
-            seed=settings.seed,
-            on_photo=tell,
-        )
-    else:
-        study, sample = make_suspects_study(
-            path,
-            dataset,
-            *folders,
-            face_ids=suspected_faces(settings.report_folder(stream) / "label_issues.csv"),
-            stream=stream,
-            classes=settings.all_streams[stream],
-            label_source=settings.label_source,
-            count=count or settings.suspects,
-            repeat_share=settings.relabel_repeats,
-            seed=settings.seed,
-            on_photo=tell,
-        )
-    lacking = [
-        f"{missing:,} faces of {name} fewer than asked for: there are no more"
-        for name, missing in sample.shortfall.items()
-    ]
-    if sample.left_out:
-        lacking.append(f"{sample.left_out:,} suspected faces are no faces of the stream any more")
-    return study, lacking
+    if is_file(path):
+        raise StudyThereError(path)
+    return None if kind == "people" else suspected_faces(label_issues_file(settings, stream))
 
 
 def _study(settings: Settings, key: str) -> "Study":
@@ -337,27 +305,6 @@ def _study(settings: Settings, key: str) -> "Study":
             f"{key[:80]!r} names no study: give stream/name, as `fer-pipeline study list` shows it"
         )
     return read_study(study_path(settings.studies_folder, stream, name))
-
-
-def _annotators(settings: Settings, study: "Study") -> dict[str, int]:
-    """Who has answered how often; asking makes no database."""
-    from fer_pipeline.core.answers_database import is_missing_file
-
-    if is_missing_file(settings.answers_address):
-        return {}
-    with _answers(settings) as store:
-        return store.annotators(study.key, study.sample)
-
-
-@contextmanager
-def _answers(settings: Settings) -> Iterator["AnswerStore"]:
-    from fer_pipeline.core.answers import AnswerStore
-
-    store = AnswerStore(settings.answers_address)
-    try:
-        yield store
-    finally:
-        store.close()
 
 
 def _described(study: "Study") -> dict[str, Any]:

@@ -97,7 +97,6 @@ def publish_drawn(
         manifest_hash=text_digest("drawn"),
         per_class=per_class,
         repeat_share=repeat_share,
-        reason="drawn for a test",
         items=sample.items,
         pictures=study_pictures(cast("DataSet", _Photos()), sample.items, boxes, CropSettings(48)),
     )

@@ -4,6 +4,7 @@ What several test modules share belongs here; what they claim belongs to them. T
 through the command line is made once a session, on the first demand.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -19,7 +20,11 @@ from typing import Any
 import dagster as dg
 
 from fer_pipeline.build import PIPELINE_JOB, build_definitions
+from fer_pipeline.core.answers import AnswerStore
+from fer_pipeline.core.study import Study, order_for
+from fer_pipeline.plan import AssetState, asset_states
 from fer_pipeline.settings import Settings
+from fer_pipeline_tests.core.small_study import answer_to
 
 OWN_STREAM = "mood"
 OWN_CLASSES = ("Happiness", "Sadness")
@@ -128,7 +133,7 @@ class Finished:
 def finished(root: Path) -> Finished:
     """The whole graph on a release, run once a session by the command line; not to be changed."""
     home = new_home(root.with_name("finished-home"))
-    ended = fer_pipeline(*run_words(root, home), "--minutes", "0.1", "--json", timeout=500)
+    ended = fer_pipeline(*run_words(root, home), "--minutes", "0.05", "--json", timeout=500)
     return Finished(home, root, ended)
 
 
@@ -182,16 +187,47 @@ def instance_of(home: Path) -> dg.DagsterInstance:
     return dg.DagsterInstance.from_config(str(home / "dagster"))
 
 
+def states(settings: Settings, home: Path | None = None) -> dict[str, AssetState]:
+    """The state of each asset of a home, or of `home` under these settings."""
+    with instance_of(home or settings.home) as instance:
+        found = asset_states(build_definitions(settings), instance, settings)
+    return {state.key.to_user_string(): state for state in found}
+
+
+def to_be_made(settings: Settings) -> dict[str, str]:
+    """What the next run would make, and why."""
+    return {
+        name: state.reason
+        for name, state in states(settings).items()
+        if state.reason and not state.on_demand
+    }
+
+
+def store_answers(
+    settings: Settings, study: Study, annotator: str, answers: Mapping[int, str] | None = None
+) -> None:
+    """Answers of an annotator by item; without any, all items are answered with their labels."""
+    order = order_for(study, annotator)
+    answers = answers or dict(enumerate(study.items["expression"].to_pylist()))
+    with contextlib.closing(AnswerStore(settings.answers_address)) as store:
+        store.add_all(
+            answer_to(study, item, text, annotator=annotator, shown_order=order.index(item))
+            for item, text in answers.items()
+        )
+
+
 def tracked_runs(home: Path) -> dict[str, str]:
-    """Status of each MLflow run of a home by its id, read past MLflow."""
+    """Status of each MLflow run of a home by its id, read past MLflow; none without its tables."""
     database = home / "mlflow" / "mlflow.db"
     if not database.is_file():
         return {}
-    try:
-        with sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10) as connection:
-            return dict(connection.execute("select run_uuid, status from runs").fetchall())
-    except sqlite3.OperationalError:  # the tables are being made
-        return {}
+    # A reader that may not write can't open what a process left that was killed in a write.
+    address = f"{database.as_uri()}?mode=rw"
+    with contextlib.closing(sqlite3.connect(address, uri=True, timeout=60)) as connection:
+        tables = {name for (name,) in connection.execute("select name from sqlite_master")}
+        if "runs" not in tables:
+            return {}
+        return dict(connection.execute("select run_uuid, status from runs").fetchall())
 
 
 def _small() -> dict[str, Any]:

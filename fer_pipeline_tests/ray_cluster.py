@@ -6,7 +6,6 @@ Its files stand in a short path of their own, since Ray puts sockets there, whos
 import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from fer_pipeline_tests.system import free_ports
 
 _START_SECONDS = 120
 _NODE = ("--object-store-memory=80000000", "--disable-usage-stats", "--block")
@@ -59,7 +60,7 @@ class RayCluster:
 @contextmanager
 def ray_cluster(nodes: int) -> Iterator[RayCluster]:
     """A head without CPUs and nodes of one CPU each; all their processes end with the block."""
-    port, dashboard, client = _free_ports(3)
+    port, dashboard, client = free_ports(3)
     head_ip = _own_address()
     cluster = RayCluster(f"http://127.0.0.1:{dashboard}", secrets.token_hex(32))
     with ExitStack() as stack:
@@ -130,14 +131,6 @@ def _end(started: list[psutil.Process]) -> None:
         except psutil.NoSuchProcess:
             continue
     psutil.wait_procs(doomed, timeout=10)
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        held = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in held:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in held]
 
 
 def _own_address() -> str:

@@ -1,12 +1,9 @@
 """The labelling page as its tests use it: its server, and what an annotator does in a browser."""
 
 import contextlib
-import re
 import signal
-import socket
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +13,14 @@ import psutil
 from playwright.sync_api import Locator, Page
 
 from fer_pipeline.core.answers import Answer, AnswerStore
+from fer_pipeline.core.answers_database import sqlite_address
 from fer_pipeline.core.study import Study
 from fer_pipeline_tests import graph
+from fer_pipeline_tests.system import answers, free_ports
 
-START_SECONDS = 60
+START_SECONDS = 150
+PATIENCE = 20_000
+"""Milliseconds."""
 SHOWN = """(alt) => {
   const panel = document.querySelector('[data-testid=stBidiComponentIsolated]')?.shadowRoot;
   const shown = panel?.querySelector('img.picture')?.alt === alt;
@@ -34,9 +35,7 @@ class Server:
         self.home = home
         self._host = host
         self._variables = variables
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        (self.port,) = free_ports(1)
         self.address = f"http://127.0.0.1:{self.port}"
         self.start()
 
@@ -50,17 +49,10 @@ class Server:
             text=True,
         )
         deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
+        while not answers(f"{self.address}/_stcore/health"):
             assert self.process.poll() is None, self.process.stderr and self.process.stderr.read()
             assert time.monotonic() < deadline, "it doesn't answer"
             time.sleep(0.1)
-
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.address}/_stcore/health", timeout=5) as answer:  # noqa: S310
-                return bool(answer.status == 200)
-        except OSError:
-            return False
 
     def children(self) -> list[psutil.Process]:
         """The processes that serve the page."""
@@ -121,9 +113,9 @@ class Annotator:
         }
         self.page.goto(f"{self.server.address}/?{urlencode(wanted)}")
 
-    def sees(self, place: int, *, timeout: float = 20) -> None:
+    def sees(self, place: int) -> None:
         """Wait until the picture at this place (from 1) is shown."""
-        self.page.wait_for_function(SHOWN, arg=self.alt(place), timeout=1000 * timeout)
+        self.page.wait_for_function(SHOWN, arg=self.alt(place), timeout=PATIENCE)
 
     def alt(self, place: int) -> str:
         """The alternative text of the picture at this place."""
@@ -138,10 +130,10 @@ class Annotator:
         else:
             self.page.get_by_text("Thank you").wait_for()
 
-    def hears(self, words: str | re.Pattern[str], *, timeout: float = 20) -> None:
+    def hears(self, words: str) -> None:
         """Wait until a screen reader is told this."""
         said = self.page.locator(".panel .said", has_text=words)
-        said.wait_for(state="attached", timeout=1000 * timeout)
+        said.wait_for(state="attached", timeout=PATIENCE)
 
     def part(self, name: str) -> Locator:
         """The parts of the panel with this class."""
@@ -149,13 +141,9 @@ class Annotator:
 
     def stored(self) -> list[Answer]:
         """What the table holds under this name."""
-        with contextlib.closing(store_of(self.server.home)) as store:
+        address = sqlite_address(self.server.home / "studies.db")
+        with contextlib.closing(AnswerStore(address)) as store:
             return store.answers(self.study.key, self.study.sample, self.name)
-
-
-def store_of(home: Path) -> AnswerStore:
-    """The answers of a home."""
-    return AnswerStore(f"sqlite:///{home / 'studies.db'}")
 
 
 def given(answers: list[Answer], keys: Mapping[str, str]) -> str:

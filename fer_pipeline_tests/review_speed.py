@@ -6,14 +6,13 @@ is from the key that is pressed to the picture that is shown, with what the brow
 """
 
 import argparse
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from playwright.sync_api import Page, WebSocket
 
 from fer_pipeline_tests.browser import DESKTOP, chromium
@@ -44,7 +43,7 @@ def main() -> int:
             times = answer_many(person, listener, count)
             page.close()
     for name, seconds in (("server", times.server), ("seen", times.seen)):
-        middle, high = statistics.median(seconds), percentile(seconds, 0.95)
+        middle, high = np.quantile(seconds, (0.5, 0.95))
         sys.stdout.write(
             f"{name}: median {1000 * middle:.0f} ms, 95% within {1000 * high:.0f} ms "
             f"({len(seconds)} answers)\n"
@@ -89,12 +88,6 @@ def answer_many(person: Annotator, listener: Listener, count: int) -> Times:
         times.seen.append(time.perf_counter() - began)
         times.server.append(listener.heard[0] - listener.sent[0])
     return times
-
-
-def percentile(seconds: Sequence[float], share: float) -> float:
-    """The smallest of these that at least this share doesn't exceed."""
-    ranked = sorted(seconds)
-    return ranked[min(len(ranked) - 1, int(share * len(ranked)))]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Programs of the system that some tests drive: a browser, a PostgreSQL server.
+"""What some tests need of this machine: a browser, a PostgreSQL server, ports for servers.
 
 Finding them belongs here; starting them belongs to the tests that need them.
 """
@@ -6,6 +6,9 @@ Finding them belongs here; starting them belongs to the tests that need them.
 import os
 import re
 import shutil
+import socket
+import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,23 @@ def require_program(name: str) -> Path:
     if os.environ.get(REQUIRED) == "1":
         pytest.fail(f"{reason}, and {REQUIRED}=1 asks for every system test")
     pytest.skip(reason)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback address on which nothing listens."""
+    # All are held open together, so that none is given out twice.
+    with ExitStack() as stack:
+        held = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [one.getsockname()[1] for one in held]
+
+
+def answers(address: str) -> bool:
+    """Whether a server on this machine says 200 to a request."""
+    try:
+        with urllib.request.urlopen(address, timeout=10) as answer:  # noqa: S310
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def _postgresql_version(program: Path) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """The sensor that remakes the reports when people have answered."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,10 @@ import pytest
 from fer_pipeline.automation import ANSWERS_SENSOR, answers_sensor
 from fer_pipeline.build import build_definitions
 from fer_pipeline.core.answers import AnswerStore
-from fer_pipeline.people import stream_study
-from fer_pipeline.plan import asset_states
+from fer_pipeline.core.study import Study
+from fer_pipeline.people import ANSWERS, answers_digest, stream_study
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
-from fer_pipeline_tests.assets.test_people import answer_all
 
 STREAM = "three_class"
 REPORTS = {f"{STREAM}/evaluation_report", f"{STREAM}/human_error_report"}
@@ -37,6 +37,23 @@ def _tick(settings: Settings, cursor: str | None) -> tuple[str | None, Any]:
         return context.cursor, sensor.evaluate_tick(context)
 
 
+def _study(settings: Settings) -> Study:
+    study = stream_study(settings, STREAM)
+    assert study is not None
+    return study
+
+
+def _report(settings: Settings) -> None:
+    """Tell Dagster that the reports were made with the answers there are, without the seconds."""
+    with graph.instance_of(settings.home) as instance:
+        for name in REPORTS:
+            made = dg.AssetMaterialization(
+                dg.AssetKey.from_user_string(name),
+                metadata={ANSWERS: answers_digest(settings, STREAM)},
+            )
+            instance.report_runless_asset_event(made)
+
+
 def _chosen(data: Any) -> set[str]:
     return {
         key.to_user_string()
@@ -50,15 +67,14 @@ def test_sensor_waits_for_answers_and_until_they_rest_and_asks_once(settings: Se
     assert _chosen(nothing) == set()
     assert "no answer yet" in (nothing.skip_message or "")
 
-    answer_all(settings, "Ann")
+    graph.store_answers(settings, _study(settings), "Ann")
     _, first = _tick(settings, nothing.cursor)
     assert _chosen(first) == set()
     assert "people are answering" in (first.skip_message or "")
     _, second = _tick(settings, first.cursor)
     assert _chosen(second) == REPORTS
 
-    with graph.instance_of(settings.home) as instance:
-        assert graph.materialize(settings, sorted(REPORTS), instance).success
+    _report(settings)
     _, after = _tick(settings, second.cursor)
     assert _chosen(after) == set()
     assert "nothing new" in (after.skip_message or "")
@@ -69,23 +85,18 @@ def test_answers_that_are_there_once_more_ask_for_a_run_of_their_own(settings: S
         _, data = _tick(settings, _tick(settings, cursor)[1].cursor)
         return data.cursor, [request.run_key for request in data.run_requests or []]
 
-    def reported() -> None:
-        with graph.instance_of(settings.home) as instance:
-            assert graph.materialize(settings, sorted(REPORTS), instance).success
-
-    answer_all(settings, "Ann")
+    study = _study(settings)
+    graph.store_answers(settings, study, "Ann")
     cursor, first = requested(None)
     # Dagster starts one run for a key: one that failed isn't started again and again.
     assert requested(cursor)[1] == first
-    reported()
-    answer_all(settings, "Bo")
+    _report(settings)
+    graph.store_answers(settings, study, "Bo")
     cursor, second = requested(cursor)
-    reported()
-    store = AnswerStore(settings.answers_address)
-    (study,) = store.counts()
-    while store.undo(study, _sample(settings), "Bo"):
-        pass
-    store.close()
+    _report(settings)
+    with closing(AnswerStore(settings.answers_address)) as store:
+        while store.undo(study.key, study.sample, "Bo"):
+            pass
     _, third = requested(cursor)
     assert len({*first, *second, *third}) == 3
 
@@ -93,34 +104,18 @@ def test_answers_that_are_there_once_more_ask_for_a_run_of_their_own(settings: S
 def test_a_run_remakes_exactly_the_reports_when_answers_came_or_were_taken_back(
     settings: Settings,
 ) -> None:
-    def waiting() -> dict[str, str]:
-        with graph.instance_of(settings.home) as instance:
-            states = asset_states(build_definitions(settings), instance, settings)
-        return {
-            state.key.to_user_string(): state.reason
-            for state in states
-            if state.reason and not state.on_demand
-        }
-
-    assert waiting() == {}
-    answer_all(settings, "Ann")
-    assert set(waiting()) == REPORTS
-    assert waiting()[f"{STREAM}/evaluation_report"] == "people's answers changed"
+    study = _study(settings)
+    assert graph.to_be_made(settings) == {}
+    graph.store_answers(settings, study, "Ann")
+    waiting = graph.to_be_made(settings)
+    assert set(waiting) == REPORTS
+    assert waiting[f"{STREAM}/evaluation_report"] == "people's answers changed"
     with graph.instance_of(settings.home) as instance:
         assert graph.materialize(settings, sorted(REPORTS), instance).success
-    assert waiting() == {}
-    store = AnswerStore(settings.answers_address)
-    (study,) = store.counts()
-    sample = store.undo(study, _sample(settings), "Ann")
-    store.close()
-    assert sample is not None
-    assert set(waiting()) == REPORTS
-
-
-def _sample(settings: Settings) -> str:
-    study = stream_study(settings, STREAM)
-    assert study is not None
-    return study.sample
+    assert graph.to_be_made(settings) == {}
+    with closing(AnswerStore(settings.answers_address)) as store:
+        assert store.undo(study.key, study.sample, "Ann") is not None
+    assert set(graph.to_be_made(settings)) == REPORTS
 
 
 def test_sensor_runs_unless_it_is_stopped_and_aims_at_the_reports_alone(settings: Settings) -> None:

@@ -1,6 +1,6 @@
 """Data and results in an object store, against a real server of the S3 protocol."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -102,11 +102,19 @@ def test_second_run_does_nothing(first: Ended, store: str, state: Path) -> None:
     assert object_store.keys("") == before
 
 
+@pytest.mark.usefixtures("own_environment")
 @pytest.mark.parametrize("place", ["root", "home"])
-def test_missing_bucket_is_wrong_input(place: str, store: str, tmp_path: Path) -> None:
+def test_missing_bucket_is_wrong_input(
+    place: str,
+    store: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    here: Callable[..., Ended],
+) -> None:
     root = "s3://no-such-bucket/data" if place == "root" else f"{store}/data"
     home = "s3://no-such-bucket/home" if place == "home" else tmp_path / "home"
-    ended = graph.fer_pipeline(*graph.run_words(root, home, (STREAM,)), FER_STATE=str(tmp_path))
+    monkeypatch.setenv("FER_STATE", str(tmp_path))
+    ended = here(*graph.run_words(root, home, (STREAM,)))
     assert ended.code == 2, ended.err
     assert "s3://no-such-bucket/" in ended.words
     assert "Traceback" not in ended.err

@@ -10,21 +10,14 @@ import pytest
 from fer_pipeline.build import PIPELINE_JOB, build_definitions
 from fer_pipeline.core.crop_set import read_crop_set
 from fer_pipeline.core.manifest import MANIFEST_FILE, read_manifest
-from fer_pipeline.plan import AssetState, asset_states
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
 
 TRAINED = ("three_class/trained_model", "three_class/evaluation_report")
 
 
-def _states(settings: Settings, home: Path | None = None) -> dict[str, AssetState]:
-    with graph.instance_of(home or settings.home) as instance:
-        states = asset_states(build_definitions(settings), instance, settings)
-    return {state.key.to_user_string(): state for state in states}
-
-
 def _reasons(settings: Settings, home: Path | None = None) -> dict[str, str | None]:
-    return {name: state.reason for name, state in _states(settings, home).items()}
+    return {name: state.reason for name, state in graph.states(settings, home).items()}
 
 
 def _root(settings: Settings) -> Path:
@@ -43,7 +36,7 @@ def test_nothing_is_current_in_a_new_home(early: Settings, tmp_path: Path) -> No
 
 
 def test_upstream_comes_before_downstream(early: Settings) -> None:
-    states = _states(early)
+    states = graph.states(early)
     names = list(states)
     for name, state in states.items():
         for parent in state.parents:

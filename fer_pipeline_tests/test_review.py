@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import psutil
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
@@ -112,7 +113,7 @@ def test_answers_on_real_photos_survive_a_kill(real_data: Path, tmp_path: Path, 
         label_all_with_a_kill_on_the_way(server, study, page)
     settings = Settings.load(home=home, resamples=100)
     human_error_report = people_assets(settings, "five_class")[1]
-    human_error_report(settings=settings)
+    human_error_report(dg.build_asset_context(), settings=settings)
     found = read_people_figures(settings, "five_class")["people"]
     assert found["answers"] + found["repeats"] == len(study)
     assert [one["annotator"] for one in found["by_annotator"]] == ["Ann"]
@@ -230,6 +231,9 @@ def test_a_mouse_or_a_tab_key_does_as_well_and_the_focus_stays(
     page.get_by_role("button", name="Another name or study").click()
     page.get_by_label("Your name").wait_for()
     assert page.evaluate("location.search") == ""
+    page.get_by_label("Your name").fill("Greta")
+    page.get_by_role("button", name="Start").click()
+    greta.hears(re.compile(r"^Face 1 of"))
 
 
 def test_a_key_that_is_held_down_answers_one_picture_and_a_reload_goes_on_after_it(
@@ -328,12 +332,12 @@ def test_nothing_that_is_sent_tells_the_label_of_a_picture(
 def test_the_next_picture_is_there_in_a_tenth_of_a_second(
     server: Server, study: Study, page: Page
 ) -> None:
-    """Three times as long is let pass, for a machine that does other things too."""
+    """Twice as long is let pass: other work of the machine only adds, least to the fastest."""
     listener = Listener(page)
     kate = Annotator(page, server, study, "Kate")
     kate.open()
     times = answer_many(kate, listener, 25)
-    assert statistics.median(times.server) < 0.3
+    assert statistics.quantiles(times.server, n=4)[0] < 0.2
 
 
 def test_pages_for_others_ask_for_the_password_first(
@@ -356,7 +360,7 @@ def test_pages_for_others_ask_for_the_password_first(
         started = guarded.children()
         guarded.process.send_signal(signal.SIGTERM)
         assert guarded.process.wait(timeout=30) == 0
-        _, alive = psutil.wait_procs(started, timeout=5)
+        _, alive = psutil.wait_procs(started, timeout=20)
         assert alive == []
 
 
@@ -365,6 +369,7 @@ def test_wrong_input_is_one_sentence(server: Server, tmp_path: Path) -> None:
         (("--home", server.home, "--host", EVERYWHERE), "", "FER_REVIEW_PASSWORD"),
         (("--home", tmp_path), "", "fer-pipeline study new"),
         (("--home", server.home, "--port", server.port), "", "--port"),
+        (("--home", server.home, "--port", 0), "", "--port"),
         (("--home", server.home, "--port", 70000, "--host", EVERYWHERE), PASSWORD, "--port"),
     ):
         ended = graph.fer_pipeline("review", *words, FER_REVIEW_PASSWORD=password)

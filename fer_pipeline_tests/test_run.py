@@ -8,10 +8,8 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
-from fer_pipeline.build import build_definitions
 from fer_pipeline.core.index import INDEX_FILE, REJECTED_FILE
 from fer_pipeline.core.manifest import read_manifest
-from fer_pipeline.plan import asset_states
 from fer_pipeline_tests import graph
 from fer_pipeline_tests.graph import Ended, Finished, fer_pipeline
 
@@ -165,19 +163,12 @@ def test_second_run_gives_the_same_figures(
 
 def test_whole_words_of_the_first_run_make_nothing_either(done: Finished) -> None:
     """The options of the first run, given again, are the settings that are remembered."""
-    settings = done.settings()
-    with graph.instance_of(done.home) as instance:
-        states = asset_states(build_definitions(settings), instance, settings)
-    wanted = [state.reason for state in states if not state.on_demand]
-    assert wanted == [None] * len(ASSETS)
+    assert graph.to_be_made(done.settings()) == {}
 
 
 def test_another_seed_plans_all_that_depends_on_it(done: Finished) -> None:
-    settings = done.settings(seed=1)
-    with graph.instance_of(done.home) as instance:
-        states = asset_states(build_definitions(settings), instance, settings)
-    current = [state.key.to_user_string() for state in states if state.reason is None]
-    assert current == ["file_list_index"]
+    states = graph.states(done.settings(seed=1))
+    assert [name for name, state in states.items() if state.reason is None] == ["file_list_index"]
 
 
 def test_selected_asset_is_made_with_what_it_needs_and_nothing_else(

@@ -9,10 +9,9 @@ import pytest
 from fer_pipeline.core.answers import AnswerStore
 from fer_pipeline.core.corrections import read_corrections
 from fer_pipeline.core.manifest import read_manifest
-from fer_pipeline.core.study import order_for, read_study, study_path
+from fer_pipeline.core.study import read_study, study_path
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
-from fer_pipeline_tests.core.small_study import answer_to
 from fer_pipeline_tests.object_store import object_store, upload
 
 KEY = "three_class/people"
@@ -46,16 +45,6 @@ def _made(study, home, **more):
     return read_study(study_path(home.studies_folder, "three_class", more.get("name", "people")))
 
 
-def _answer(home, made, answers, annotator="ann"):
-    store = AnswerStore(home.answers_address)
-    order = order_for(made, annotator)
-    store.add_all(
-        answer_to(made, item, text, annotator=annotator, shown_order=order.index(item))
-        for item, text in answers.items()
-    )
-    store.close()
-
-
 def _labels(made):
     return dict(enumerate(made.items["expression"].to_pylist()))
 
@@ -78,6 +67,14 @@ def test_a_study_of_a_name_that_is_taken_is_refused(study, home):
     assert "never changed" in ended.err
     assert read_study(made.path).sample == made.sample
     study("new", "--per-class", 3, "--name", "second", "--seed", 7)
+
+
+def test_no_study_is_drawn_when_one_of_several_cannot_be(study, home):
+    made = _made(study, home)
+    words = ("new", "--stream", "five_class", "--stream", "three_class")
+    assert str(made.path) in study(*words, code=2).err
+    assert [one["study"] for one in study("list", "--json").answer["studies"]] == [KEY]
+    assert "label_issues" in study(*words, "--kind", "suspects", code=2).err
 
 
 def test_a_class_without_enough_faces_is_told(study):
@@ -147,8 +144,8 @@ def test_a_home_without_crops_is_told_what_makes_them(here, tmp_path, drawn_rele
 def test_the_list_shows_who_has_answered_how_many(study, home):
     assert "no study" in study("list").words
     made = _made(study, home)
-    _answer(home, made, {0: "unsure", 1: "Sadness"})
-    _answer(home, made, {0: "unsure"}, "[red]bob[/]")
+    graph.store_answers(home, made, "ann", {0: "unsure", 1: "Sadness"})
+    graph.store_answers(home, made, "[red]bob[/]", {0: "unsure"})
     ended = study("list", "--json")
     assert "[red]bob[/] (1), ann (2)" in ended.words
     assert ended.answer["studies"][0]["annotators"] == {"ann": 2, "[red]bob[/]": 1}
@@ -156,7 +153,7 @@ def test_the_list_shows_who_has_answered_how_many(study, home):
 
 def test_answers_travel_by_csv_to_another_home(study, here, home, tmp_path):
     made = _made(study, home)
-    _answer(home, made, dict.fromkeys(range(len(made)), "Sadness"), "=bob")
+    graph.store_answers(home, made, "=bob", dict.fromkeys(range(len(made)), "Sadness"))
     file = tmp_path / "answers.csv"
     ended = study("export", KEY, "--out", file)
     assert "true labels" in ended.words
@@ -196,7 +193,7 @@ def test_nothing_of_a_bad_file_is_taken_in(study, home, tmp_path):
     header = "Image Index,True Label,User Label,Match"
     file.write_text("\n".join([header, *lines, "3,nothing,unsure,False"]))
     ended = study("import", KEY, file, "--annotator", "ann", "--json", code=2)
-    assert "bad.csv, line 5" in ended.answer["error"]
+    assert "bad.csv, row 5" in ended.answer["error"]
     assert study("list", "--json").answer["studies"][0]["annotators"] == {}
 
 
@@ -224,16 +221,19 @@ def test_tasks_go_to_label_studio_and_its_export_comes_back(study, home, tmp_pat
 
 def test_an_export_without_answers_says_where_to_answer(study, home, tmp_path):
     _made(study, home)
-    ended = study("export", KEY, "--out", tmp_path / "x.csv", code=2)
-    assert "fer-pipeline review" in ended.err
+    folder = tmp_path / "out"
+    for form in ("csv", "label-studio"):
+        ended = study("export", KEY, "--out", folder / "x.txt", "--format", form, code=2)
+        assert "fer-pipeline review" in ended.err
+    assert not folder.exists()
 
 
 def test_wrong_labels_are_written_to_the_file_of_corrections_once(study, home):
     made = _made(study, home)
     labels = _labels(made)
     other = {"Happiness": "Sadness", "Sadness": "Surprise", "Surprise": "not a face"}
-    _answer(home, made, {item: other[label] for item, label in labels.items()})
-    _answer(home, made, {item: other[label] for item, label in labels.items()}, "bob")
+    for name in ("ann", "bob"):
+        graph.store_answers(home, made, name, {at: other[label] for at, label in labels.items()})
     faces = len(set(made.items["face_id"].to_pylist()))
     assert study("correct", KEY, "--votes", 3, "--json").answer["undecided"] == faces
     told = study("correct", KEY, "--votes", 2, "--json")
@@ -272,16 +272,18 @@ def test_a_home_in_an_object_store_holds_studies_and_corrections(
         ended = here("study", "new", "--per-class", 3, *words)
         assert (ended.code, "never changed" in ended.err) == (2, True)
         made = read_study(study_path(home.studies_folder, "three_class", "people"))
-        _answer(home, made, {0: "not a face"})
+        graph.store_answers(home, made, "ann", {0: "not a face"})
         listed = here("study", "list", *words).answer["studies"]
         assert [(one["study"], one["annotators"]) for one in listed] == [(KEY, {"ann": 1})]
         assert here("study", "correct", KEY, *words).answer["added"] == 1
         assert [one.new for one in read_corrections(home.corrections_file)] == ["No-Face"]
 
 
-def test_listing_makes_no_database(study, home):
+def test_asking_makes_no_database(study, home):
     _made(study, home)
     study("list")
+    study("correct", KEY)
+    study("export", KEY, "--out", "x.csv", code=2)
     assert not (home.state_folder / "studies.db").exists()
 
 
@@ -293,5 +295,5 @@ def test_the_help_warns_of_the_true_labels(here):
 @pytest.mark.parametrize("words", [("--out", "."), ("--out", "x.xml", "--format", "label-studio")])
 def test_an_export_takes_no_place_of_a_folder_or_of_its_own_configuration(study, home, words):
     made = _made(study, home)
-    _answer(home, made, dict(list(_labels(made).items())[:1]))
+    graph.store_answers(home, made, "ann", dict(list(_labels(made).items())[:1]))
     assert "give --out another name" in study("export", KEY, *words, code=2).err

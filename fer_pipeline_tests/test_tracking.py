@@ -1,7 +1,10 @@
 """What a training run leaves in MLflow, and what becomes of runs that a killed process left."""
 
 import base64
+import contextlib
 import json
+import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -72,7 +75,7 @@ def test_parameters_of_recipe_and_data_are_logged(run: Any, done: Finished) -> N
     assert parameters["classes"] == "Happiness,Sadness,Surprise"
     assert parameters["preset"] == "smoke"
     assert parameters["seed"] == "0"
-    assert parameters["minutes"] == "0.1"
+    assert parameters["minutes"] == "0.05"
     assert parameters["crop_settings"] == done.settings().crop_settings.hash
     assert int(parameters["training_faces"]) > int(parameters["dev_faces"]) > 0
     assert {"recipe.learning_rate", "recipe.batch_size", "network.widths"} <= set(parameters)
@@ -278,6 +281,30 @@ def test_training_closes_the_run_its_killed_predecessor_left(store: Settings) ->
     assert _status(store, run.run_id) == "FINISHED"
     assert tracking.close_stale_runs(store) == 1
     assert _status(store, other) == "KILLED"
+
+
+_KILLED_IN_A_WRITE = """
+import os, signal, sqlite3, sys
+database = sqlite3.connect(sys.argv[1])
+database.execute("pragma cache_size = 1")
+database.execute("update runs set status = 'FINISHED'")
+database.execute("create table large as select zeroblob(1000000)")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_run_of_a_process_that_was_killed_in_a_write_is_closed_too(store: Settings) -> None:
+    stale = _left_running(store, "a/trained_model")
+    database = store.mlflow_folder / "mlflow.db"
+    killed = subprocess.run([sys.executable, "-c", _KILLED_IN_A_WRITE, database], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    with (
+        contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as reader,
+        pytest.raises(sqlite3.OperationalError, match="readonly"),
+    ):
+        reader.execute("select * from runs")
+    assert tracking.close_stale_runs(store) == 1
+    assert graph.tracked_runs(store.home)[stale] == "KILLED"
 
 
 def test_runs_of_another_home_on_the_same_server_are_left_alone(store: Settings) -> None:

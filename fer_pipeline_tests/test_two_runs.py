@@ -1,7 +1,6 @@
 """Two `run` commands at once: on one home, on two, and with other settings."""
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,10 +12,19 @@ from fer_pipeline.core.crop_set import read_crop_set
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
 from fer_pipeline_tests.graph import fer_pipeline
-from fer_pipeline_tests.interruptions import Command, crops, shards, traces
+from fer_pipeline_tests.interruptions import (
+    PATIENCE,
+    SHARD_ROWS,
+    Command,
+    crops,
+    make_crops,
+    shards,
+    traces,
+    undisturbed,
+    without_crops,
+)
 
-SMALL = {"FER_SHARD_ROWS": "15", "FER_WORKERS": "1"}
-PATIENCE = 240
+SMALL = {"FER_SHARD_ROWS": str(SHARD_ROWS), "FER_WORKERS": "1"}
 BUSY = r"busy: another run \(process (\d+)\) works on {home}: wait for it, or give --home another"
 
 
@@ -35,27 +43,16 @@ def run() -> Iterator[Callable[..., Command]]:
         command.end()
 
 
-@pytest.fixture(scope="module")
-def expected(drawn_release: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+@pytest.fixture
+def expected(drawn_release: Path) -> dict[str, bytes]:
     """The crops of a run that was alone."""
-    settings = _without_crops(drawn_release, tmp_path_factory.mktemp("alone") / "home")
-    with dg.DagsterInstance.ephemeral() as instance:
-        small = settings.model_copy(update={"shard_rows": int(SMALL["FER_SHARD_ROWS"])})
-        assert graph.materialize(small, ["face_crops"], instance).success
-    return dict(crops(settings.crops_folder))
-
-
-def _without_crops(root: Path, home: Path) -> Settings:
-    settings = graph.early_copy(root, home)
-    settings.remember()
-    shutil.rmtree(settings.crops_folder)
-    return settings
+    return dict(undisturbed(drawn_release))
 
 
 def test_one_of_two_runs_on_one_home_refuses_and_the_other_isnt_disturbed(
     drawn_release: Path, tmp_path: Path, expected: dict[str, bytes], run: Callable[..., Command]
 ) -> None:
-    settings = _without_crops(drawn_release, tmp_path / "home")
+    settings = without_crops(drawn_release, tmp_path / "home")
     pair = [run(settings), run(settings)]
     codes = [one.process.wait(timeout=PATIENCE) for one in pair]
     assert sorted(codes) == [0, 1], [one.said for one in pair]
@@ -71,7 +68,7 @@ def test_one_of_two_runs_on_one_home_refuses_and_the_other_isnt_disturbed(
 def test_run_with_other_settings_refuses_too_and_changes_nothing(
     drawn_release: Path, tmp_path: Path, expected: dict[str, bytes], run: Callable[..., Command]
 ) -> None:
-    settings = _without_crops(drawn_release, tmp_path / "home")
+    settings = without_crops(drawn_release, tmp_path / "home")
     first = run(settings)
     first.wait_until(lambda: bool(shards(settings.crops_folder)))
     other = run(settings, "--detect", "always")
@@ -81,8 +78,7 @@ def test_run_with_other_settings_refuses_too_and_changes_nothing(
     assert crops(settings.crops_folder) == expected
     assert Settings.load(home=settings.home).detect == "missing"
     # In turn, each settings' crops stand beside the other's.
-    other = run(settings, "--detect", "always")
-    assert other.process.wait(timeout=PATIENCE) == 0, other.said
+    make_crops(settings.model_copy(update={"detect": "always"}))
     assert crops(settings.crops_folder) == expected
     (folder,) = set((settings.home / "crops").iterdir()) - {settings.crops_folder}
     assert read_crop_set(folder, verify=True).faces == read_crop_set(settings.crops_folder).faces
@@ -91,7 +87,7 @@ def test_run_with_other_settings_refuses_too_and_changes_nothing(
 def test_two_homes_share_a_data_set(
     drawn_release: Path, tmp_path: Path, expected: dict[str, bytes], run: Callable[..., Command]
 ) -> None:
-    homes = [_without_crops(drawn_release, tmp_path / name) for name in ("one", "other")]
+    homes = [without_crops(drawn_release, tmp_path / name) for name in ("one", "other")]
     pair = [run(settings) for settings in homes]
     for one, settings in zip(pair, homes, strict=True):
         assert one.process.wait(timeout=PATIENCE) == 0, one.said
@@ -99,7 +95,7 @@ def test_two_homes_share_a_data_set(
 
 
 def test_run_beside_one_of_the_pages_refuses(drawn_release: Path, tmp_path: Path) -> None:
-    settings = _without_crops(drawn_release, tmp_path / "home")
+    settings = without_crops(drawn_release, tmp_path / "home")
     with graph.instance_of(settings.home) as instance:
         job = build_definitions(settings).resolve_job_def(PIPELINE_JOB)
         run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)

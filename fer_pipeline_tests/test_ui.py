@@ -3,10 +3,8 @@
 import json
 import re
 import signal
-import socket
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ import psutil
 import pytest
 
 from fer_pipeline_tests import graph
-from fer_pipeline_tests.system import require_program
+from fer_pipeline_tests.system import answers, free_ports, require_program
 
 START_SECONDS = 150
 END_SECONDS = 60
@@ -61,26 +59,11 @@ class Servers:
         return nodes
 
 
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
-
-
-def _answers(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(address, timeout=10) as answer:  # noqa: S310
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
 @pytest.fixture
 def servers(tmp_path: Path, drawn_release: Path) -> Iterator[Servers]:
     """`fer-pipeline ui` on a copy of the finished home."""
     home = graph.finished(drawn_release).copy(tmp_path / "home").home
-    port, mlflow_port = _free_ports()
+    port, mlflow_port = free_ports(2)
     process = subprocess.Popen(
         graph.command("ui", "--home", home, "--port", port, "--mlflow-port", mlflow_port),
         env=graph.environment(),
@@ -91,7 +74,7 @@ def servers(tmp_path: Path, drawn_release: Path) -> Iterator[Servers]:
     started = Servers(process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{mlflow_port}")
     deadline = time.monotonic() + START_SECONDS
     try:
-        while not (_answers(f"{started.dagster}/server_info") and _answers(started.mlflow)):
+        while not (answers(f"{started.dagster}/server_info") and answers(started.mlflow)):
             assert process.poll() is None, "it ended by itself"
             assert time.monotonic() < deadline, "it doesn't answer"
             time.sleep(0.5)
@@ -159,5 +142,5 @@ def test_ui_shows_lineage_pictures_and_runs_and_ends_without_a_trace(
     assert len(started) > 2
     servers.process.send_signal(signal.SIGTERM)
     assert servers.process.wait(timeout=END_SECONDS) == 0
-    _, alive = psutil.wait_procs(started, timeout=5)
+    _, alive = psutil.wait_procs(started, timeout=20)
     assert [process.cmdline() for process in alive] == []

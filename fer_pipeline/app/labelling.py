@@ -5,6 +5,7 @@ What is stored decides what comes next; this object only remembers it between tw
 
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -133,18 +134,17 @@ class Labelling:
 
     def pace(self) -> Pace | None:
         """How fast it goes, from the last answers; None before the first."""
-        last = sorted(self._given.values(), key=lambda answer: answer.shown_order)[-_PACE_OF:]
-        seconds = sum(answer.milliseconds for answer in last) / 1000
-        if not seconds:
+        # Answers from files may have no time.
+        timed = [answer for answer in self._given.values() if answer.milliseconds]
+        if not timed:
             return None
+        last = sorted(timed, key=lambda answer: answer.answered_at)[-_PACE_OF:]
+        seconds = sum(answer.milliseconds for answer in last) / 1000
         return Pace(60 * len(last) / seconds, seconds / len(last) * (self.total - self.answered))
 
-    def given(self) -> dict[str, int]:
-        """How often each choice was answered, in the order of the choices."""
-        counts = dict.fromkeys(self.study.choices, 0)
-        for answer in self._given.values():
-            counts[answer.answer] = counts.get(answer.answer, 0) + 1
-        return counts
+    def given(self) -> Counter[str]:
+        """How often each choice was answered."""
+        return Counter(answer.answer for answer in self._given.values())
 
     def _show(self) -> None:
         place = next((at for at, item in enumerate(self._order) if item not in self._given), None)

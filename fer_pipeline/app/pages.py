@@ -123,7 +123,7 @@ def _start(study: Study) -> None:
 
 def _begin(study: Study, annotator: str, whole: bool) -> Labelling:
     labelling = Labelling(study, annotator, _store(_settings().answers_address))
-    st.session_state.update(labelling=labelling, whole=whole, problem="", problem_number=0)
+    st.session_state.update(labelling=labelling, whole=whole, said="", problem="", problem_number=0)
     st.query_params.from_dict(
         {
             "stream": study.stream,
@@ -162,7 +162,7 @@ def _show_picture(labelling: Labelling, showing: Showing) -> None:
             "pace": pace_words(labelling.pace()),
             "total": labelling.total,
             "answered": labelling.answered,
-            "said": f"{st.session_state.get('said', '')} Face {place}".strip(),
+            "said": f"{st.session_state['said']} Face {place}".strip(),
             "problem": st.session_state["problem"],
             "problem_number": st.session_state["problem_number"],
         },

@@ -149,7 +149,7 @@ class Panel {
   }
 
   isNotThere() {
-    if (this.token !== null) this.free("The picture didn't arrive: reload the page.");
+    this.free("The picture didn't arrive: reload the page.");
   }
 
   free(problem) {

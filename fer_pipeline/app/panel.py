@@ -62,5 +62,4 @@ def _address(data: bytes, slot: str) -> str:
 
     The address is a hash of the bytes; it goes when the session shows something else.
     """
-    kind = "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
-    return get_instance().media_file_mgr.add(data, kind, slot)
+    return get_instance().media_file_mgr.add(data, "image/jpeg", slot)

@@ -25,7 +25,7 @@ class Pictures:
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="pictures")
 
     def get(self, study: Study, item: int, *, whole: bool) -> bytes:
-        """The JPEG or PNG of an item: the whole photo, or the crop of the face.
+        """The JPEG of an item: the whole photo, or the crop of the face.
 
         Raises what reading raises (InputError for a damaged study); the next call tries again.
         """

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from fer_pipeline.assets.steps import EverySoOften, step
+from fer_pipeline.assets.steps import step, tell_progress
 from fer_pipeline.core.corrected_labels import decide
 from fer_pipeline.core.corrections import corrections_digest, read_corrections
 from fer_pipeline.core.labels import NAMES
@@ -37,7 +37,6 @@ CORRECTIONS = "corrections_digest"
 """Metadata key: the file of corrections that a manifest was made with; empty for none."""
 CORRECTIONS_TAKEN = "corrections_taken"
 """Metadata key: what the corrections came to, see `corrections_taken`."""
-_REASONS = ("reason", "corrections not applied")
 
 
 def corrections_spec(settings: Settings) -> dg.AssetSpec:
@@ -67,12 +66,6 @@ def manifest_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
     ) -> dg.MaterializeResult[None]:
         with step():
-            every_so_often = EverySoOften()
-
-            def tell(done: int, total: int) -> None:
-                if every_so_often():
-                    context.log.info(f"{done:,} of {total:,} photos of equal size compared")
-
             path = settings.corrections_file
             # Before it is read: what is added meanwhile is then new to the next run.
             digest = corrections_digest(path)
@@ -99,7 +92,7 @@ def manifest_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                 seed=settings.seed,
                 corrections=corrections,
                 correct_test=settings.corrections_on_test,
-                on_hashed=tell,
+                on_hashed=tell_progress(context, "photos of equal size compared"),
             )
             folder = settings.manifest_folder
             return dg.MaterializeResult(
@@ -115,7 +108,11 @@ def manifest_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                     CORRECTIONS_TAKEN: summary.corrections_taken,
                     "corrected": summary.corrected,
                     **(
-                        {"corrections_left": counts_table(summary.corrections_left, _REASONS)}
+                        {
+                            "corrections_left": counts_table(
+                                summary.corrections_left, ("reason", "corrections not applied")
+                            )
+                        }
                         if summary.corrections_left
                         else {}
                     ),

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from fer_pipeline.assets.faces import verified_faces
-from fer_pipeline.assets.steps import EverySoOften, step
+from fer_pipeline.assets.steps import stream_asset, tell_progress
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import publish_bytes, publish_json, text_digest
 from fer_pipeline.core.manifest import read_manifest
-from fer_pipeline.core.study import Study, StudyThereError, read_study, study_path
+from fer_pipeline.core.study import Study
 from fer_pipeline.metadata import (
     FILES,
     counts_table,
@@ -25,6 +25,7 @@ from fer_pipeline.people import (
     ANSWERS,
     OUT_OF_FOLD_USED,
     answers_digest,
+    draw_study,
     out_of_fold_digest,
     predictions_beside_people,
     stream_study,
@@ -33,56 +34,56 @@ from fer_pipeline.people import (
 )
 from fer_pipeline.reports import people_figures_file, people_report_file
 from fer_pipeline.settings import Settings
-from fer_pipeline.versions import code_version
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from fer_pipeline.core.people_votes import VotesReport
+    from fer_pipeline.core.predictions import Predictions
 
 
 def people_assets(settings: Settings, stream: str) -> Sequence[dg.AssetsDefinition]:
     """The assets of one stream that people have a part in, their keys prefixed with its name."""
 
-    @dg.asset(
-        key_prefix=stream,
-        group_name=stream,
-        kinds={"parquet", "image"},
-        deps=["class_manifest", "face_crops"],
-        code_version=code_version("relabel_sample", settings, stream),
-        description="A stratified sample of faces for people to label blind with "
-        "`fer-pipeline review`; it stays as it is once it was drawn.",
-    )
-    def relabel_sample(
-        context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
-    ) -> dg.MaterializeResult[None]:
-        with step():
-            return _sample(context, settings, stream)
-
-    @dg.asset(
-        key_prefix=stream,
-        group_name=stream,
-        kinds={"matplotlib"},
-        deps=[relabel_sample, dg.AssetKey([stream, "evaluation_report"])],
-        code_version=code_version("human_error_report", settings, stream),
-        description="How often people agree with the labels, what ceiling that implies for a "
-        "model, and the model beside people on the same faces.",
-    )
-    def human_error_report(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[None]:
-        with step():
-            return _human_error(settings, stream)
-
-    return [relabel_sample, human_error_report]
+    return [
+        stream_asset(
+            _sample,
+            settings,
+            stream,
+            "relabel_sample",
+            kinds={"parquet", "image"},
+            deps=["class_manifest", "face_crops"],
+            description="A stratified sample of faces for people to label blind with "
+            "`fer-pipeline review`; it stays as it is once it was drawn.",
+        ),
+        stream_asset(
+            _human_error,
+            settings,
+            stream,
+            "human_error_report",
+            kinds={"matplotlib"},
+            deps=[f"{stream}/relabel_sample", f"{stream}/evaluation_report"],
+            description="How often people agree with the labels, what ceiling that implies for a "
+            "model, and the model beside people on the same faces.",
+        ),
+    ]
 
 
 def _sample(
     context: dg.AssetExecutionContext, settings: Settings, stream: str
 ) -> dg.MaterializeResult[None]:
-    path = study_path(settings.studies_folder, stream, settings.study)
-    try:
-        study, shortfall = _drawn(context, settings, stream)
-    except StudyThereError:
-        study, shortfall = read_study(path), {}
+    study = stream_study(settings, stream)
+    shortfall: Mapping[str, int] = {}
+    if study is None:
+        verified_faces(settings)
+        study, sample = draw_study(
+            settings,
+            stream,
+            settings.study,
+            on_photo=tell_progress(context, "pictures of the sample made"),
+        )
+        shortfall = sample.shortfall
+    else:
         context.log.info(
             f"study {study.key} was drawn at {study.created} and stays as it is; set FER_STUDY to "
             "another name to draw another"
@@ -96,8 +97,8 @@ def _sample(
     faces = study.items.filter(study.items["repeat_of"].is_null())
     metadata: dict[str, Any] = {
         "dagster/row_count": study.items.num_rows,
-        "path": path_value(path),
-        FILES: published_files(settings, path),
+        "path": path_value(study.path),
+        FILES: published_files(settings, study.path),
         "study": study.key,
         "sample": study.sample,
         "drawn": study.created,
@@ -125,36 +126,9 @@ def _check_belongs(settings: Settings, study: Study) -> None:
         )
 
 
-def _drawn(
-    context: dg.AssetExecutionContext, settings: Settings, stream: str
-) -> tuple[Study, Mapping[str, int]]:
-    from fer_pipeline.core.study_making import make_people_study
-
-    every_so_often = EverySoOften()
-
-    def tell(done: int, total: int) -> None:
-        if every_so_often():
-            context.log.info(f"{done:,} of {total:,} pictures of the sample made")
-
-    path = study_path(settings.studies_folder, stream, settings.study)
-    _, _, crop_set = verified_faces(settings)
-    study, sample = make_people_study(
-        path,
-        settings.open_dataset(),
-        settings.manifest_folder,
-        crop_set.folder,
-        stream=stream,
-        classes=settings.all_streams[stream],
-        label_source=settings.label_source,
-        per_class=settings.relabel_per_class,
-        repeat_share=settings.relabel_repeats,
-        seed=settings.seed,
-        on_photo=tell,
-    )
-    return study, sample.shortfall
-
-
-def _human_error(settings: Settings, stream: str) -> dg.MaterializeResult[None]:
+def _human_error(
+    _context: dg.AssetExecutionContext, settings: Settings, stream: str
+) -> dg.MaterializeResult[None]:
     from fer_pipeline.core.people import people_report
     from fer_pipeline.core.people_page import (
         PeoplePage,
@@ -182,7 +156,7 @@ def _human_error(settings: Settings, stream: str) -> dg.MaterializeResult[None]:
         seed=settings.seed,
         resamples=settings.resamples,
     )
-    votes = votes_beside(settings, stream, manifest)
+    votes = votes_beside(settings, stream, manifest, predictions)
     page = PeoplePage(
         stream=stream,
         dataset=settings.open_dataset().name,
@@ -221,8 +195,16 @@ def _human_error(settings: Settings, stream: str) -> dg.MaterializeResult[None]:
     return dg.MaterializeResult(data_version=version, metadata=metadata)
 
 
-def votes_beside(settings: Settings, stream: str, manifest: "pa.Table") -> "VotesReport | None":
-    """The votes that a data set brings, taken as ten annotators; None where it has none."""
+def votes_beside(
+    settings: Settings,
+    stream: str,
+    manifest: "pa.Table",
+    predictions: "Mapping[str, Predictions]",
+) -> "VotesReport | None":
+    """The votes that a data set brings, taken as ten annotators; None where it has none.
+
+    `predictions` are those of `predictions_beside_people`.
+    """
     import numpy as np
 
     from fer_pipeline.core.labels import CODES
@@ -235,8 +217,8 @@ def votes_beside(settings: Settings, stream: str, manifest: "pa.Table") -> "Vote
         place[CODES[name]] = at
     label = place[manifest["expression"].to_numpy()]
     votes = vote_matrix(manifest["votes"])
-    rows = np.flatnonzero((label >= 0) & (votes.sum(axis=1) > 0))
-    if not len(rows):
+    rows = np.flatnonzero(label >= 0)
+    if not votes[rows].any():
         return None
     chosen = manifest.select(["face_id", "group_id"]).take(rows)
     return votes_report(
@@ -247,7 +229,7 @@ def votes_beside(settings: Settings, stream: str, manifest: "pa.Table") -> "Vote
         face_id=np.array(chosen["face_id"].to_pylist(), dtype=object),
         groups=np.array(chosen["group_id"].to_pylist(), dtype=object),
         prevalence=_prevalence(settings, manifest, classes),
-        predictions=predictions_beside_people(settings, stream),
+        predictions=predictions,
         seed=settings.seed,
         resamples=settings.resamples,
     )

@@ -1,10 +1,13 @@
-"""What every step does around its work: fail in one clear sentence, and never outlive its run."""
+"""What every step does around its work: fail in one clear sentence, and never outlive its run.
+
+And the factory of the assets that each stream has.
+"""
 
 import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 
@@ -14,7 +17,8 @@ from fer_pipeline import lease
 from fer_pipeline.core.disk import disk_problem
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.storage import storage_problem
-from fer_pipeline.settings import DEFAULT_HOME
+from fer_pipeline.settings import DEFAULT_HOME, Settings
+from fer_pipeline.versions import code_version
 
 WRONG_INPUT = "wrong_input"
 """Metadata key of a failure whose cause is the user's input."""
@@ -37,6 +41,54 @@ def step() -> Iterator[None]:
         if problem is None:
             raise
         raise dg.Failure(problem, allow_retries=False) from error
+
+
+def stream_asset(
+    body: Callable[[dg.AssetExecutionContext, Settings, str], dg.MaterializeResult[None]],
+    settings: Settings,
+    stream: str,
+    name: str,
+    *,
+    kinds: set[str],
+    deps: Sequence[str],
+    description: str,
+    pool: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> dg.AssetsDefinition:
+    """The asset `stream/name`, made by `body` of context, settings of the run and stream.
+
+    `deps` are the keys of its upstream assets as text.
+    """
+
+    @dg.asset(
+        name=name,
+        key_prefix=stream,
+        group_name=stream,
+        kinds=kinds,
+        deps=[dg.AssetKey.from_user_string(key) for key in deps],
+        pool=pool,
+        tags=tags,
+        code_version=code_version(name, settings, stream),
+        description=description,
+    )
+    def made(
+        context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
+    ) -> dg.MaterializeResult[None]:
+        with step():
+            return body(context, settings, stream)
+
+    return made
+
+
+def tell_progress(context: dg.AssetExecutionContext, what: str) -> Callable[[int, int], None]:
+    """A function that is told the number done and the number to do, and logs it now and then."""
+    every_so_often = EverySoOften()
+
+    def tell(done: int, total: int) -> None:
+        if every_so_often():
+            context.log.info(f"{done:,} of {total:,} {what}")
+
+    return tell
 
 
 class EverySoOften:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from fer_pipeline import tracking
 from fer_pipeline.assets.faces import verified_faces
-from fer_pipeline.assets.steps import step
+from fer_pipeline.assets.steps import stream_asset
 from fer_pipeline.core.crop_set import CropSet
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.examples import Examples, select_examples
@@ -32,7 +32,6 @@ from fer_pipeline.metadata import (
 from fer_pipeline.people import ANSWERS, answers_digest, people_on_test, predictions_file
 from fer_pipeline.reports import metrics_file, report_file
 from fer_pipeline.settings import Settings
-from fer_pipeline.versions import code_version
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,40 +39,29 @@ if TYPE_CHECKING:
 
 def stream_assets(settings: Settings, stream: str) -> Sequence[dg.AssetsDefinition]:
     """The assets of one stream, their keys prefixed with its name."""
-    classes = settings.all_streams[stream]
-
-    @dg.asset(
-        key_prefix=stream,
-        group_name=stream,
-        kinds={"tensorflow", "mlflow"},
-        deps=["class_manifest", "face_crops"],
-        pool=TRAINING_POOL,
-        code_version=code_version("trained_model", settings, stream),
-        description=f"A network that tells {', '.join(classes)} apart: one MLflow run for each "
-        "materialization, a registered model version.",
-    )
-    def trained_model(
-        context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
-    ) -> dg.MaterializeResult[None]:
-        with step():
-            return _train(context, settings, stream)
-
-    @dg.asset(
-        key_prefix=stream,
-        group_name=stream,
-        kinds={"scikitlearn", "matplotlib"},
-        deps=[trained_model, dg.AssetKey([stream, "relabel_sample"])],
-        code_version=code_version("evaluation_report", settings, stream),
-        description="The model on the locked test split: scores with intervals, baselines, "
-        "figures and one self-contained HTML report.",
-    )
-    def evaluation_report(
-        context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
-    ) -> dg.MaterializeResult[None]:
-        with step():
-            return _evaluate(context, settings, stream)
-
-    return [trained_model, evaluation_report]
+    return [
+        stream_asset(
+            _train,
+            settings,
+            stream,
+            "trained_model",
+            kinds={"tensorflow", "mlflow"},
+            deps=["class_manifest", "face_crops"],
+            pool=TRAINING_POOL,
+            description=f"A network that tells {', '.join(settings.all_streams[stream])} apart: "
+            "one MLflow run for each materialization, a registered model version.",
+        ),
+        stream_asset(
+            _evaluate,
+            settings,
+            stream,
+            "evaluation_report",
+            kinds={"scikitlearn", "matplotlib"},
+            deps=[f"{stream}/trained_model", f"{stream}/relabel_sample"],
+            description="The model on the locked test split: scores with intervals, baselines, "
+            "figures and one self-contained HTML report.",
+        ),
+    ]
 
 
 def _train(

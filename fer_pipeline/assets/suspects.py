@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from fer_pipeline.assets.faces import verified_faces
-from fer_pipeline.assets.steps import EverySoOften, step
+from fer_pipeline.assets.steps import stream_asset, tell_progress
 from fer_pipeline.core.files import file_digest, text_digest
-from fer_pipeline.core.study import StudyThereError, study_path
+from fer_pipeline.core.study import StudyThereError
 from fer_pipeline.executors import TRAINING_POOL
 from fer_pipeline.metadata import FILES, markdown_table, path_value, picture, published_files
-from fer_pipeline.people import label_issues_file, out_of_fold_file
+from fer_pipeline.people import draw_study, label_issues_file, out_of_fold_file
 from fer_pipeline.settings import Settings
-from fer_pipeline.versions import code_version
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,25 +28,21 @@ _SHOWN = 24
 def suspect_assets(settings: Settings, stream: str) -> Sequence[dg.AssetsDefinition]:
     """`label_issues` of one stream, made on demand: it trains a model for each fold."""
 
-    @dg.asset(
-        key_prefix=stream,
-        group_name=stream,
-        kinds={"tensorflow", "pandas"},
-        deps=["class_manifest", "face_crops", dg.AssetKey([stream, "trained_model"])],
-        pool=TRAINING_POOL,
-        tags={ON_DEMAND: "true"},
-        code_version=code_version("label_issues", settings, stream),
-        description="Labels of training faces that models trained without these faces find hard "
-        "to believe, the most suspicious first, and a study of them. Trains a model for each "
-        "fold, so that a run makes it only when it is selected.",
-    )
-    def label_issues(
-        context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
-    ) -> dg.MaterializeResult[None]:
-        with step():
-            return _rank(context, settings, stream)
-
-    return [label_issues]
+    return [
+        stream_asset(
+            _rank,
+            settings,
+            stream,
+            "label_issues",
+            kinds={"tensorflow", "pandas"},
+            deps=["class_manifest", "face_crops", f"{stream}/trained_model"],
+            pool=TRAINING_POOL,
+            tags={ON_DEMAND: "true"},
+            description="Labels of training faces that models trained without these faces find "
+            "hard to believe, the most suspicious first, and a study of them. Trains a model for "
+            "each fold, so that a run makes it only when it is selected.",
+        )
+    ]
 
 
 def _rank(
@@ -124,30 +119,15 @@ def _study(
     digest: str,
 ) -> str:
     """Publish the study of these suspects, unless it is there; give its key."""
-    from fer_pipeline.core.study_making import make_suspects_study
-
-    every_so_often = EverySoOften()
-
-    def tell(done: int, total: int) -> None:
-        if every_so_often():
-            context.log.info(f"{done:,} of {total:,} pictures of suspects made")
-
     # As many of the same ranking as the settings say now, which a study of fewer doesn't have.
     name = f"suspects-{text_digest(digest, settings.suspects)[:6]}"
     try:
-        make_suspects_study(
-            study_path(settings.studies_folder, stream, name),
-            settings.open_dataset(),
-            settings.manifest_folder,
-            settings.crops_folder,
-            face_ids=table["face_id"].tolist(),
-            stream=stream,
-            classes=settings.all_streams[stream],
-            label_source=settings.label_source,
-            count=settings.suspects,
-            repeat_share=settings.relabel_repeats,
-            seed=settings.seed,
-            on_photo=tell,
+        draw_study(
+            settings,
+            stream,
+            name,
+            suspects=table["face_id"].tolist(),
+            on_photo=tell_progress(context, "pictures of suspects made"),
         )
     except StudyThereError:
         context.log.info(f"the study of these suspects, {stream}/{name}, was there already")

@@ -117,12 +117,13 @@ class AnswerStore:
         return added, already
 
     def undo(self, study: str, sample: str, annotator: str) -> Answer | None:
-        """Take back this annotator's last answer by shown order; None when there is none."""
+        """Take back the answer of this annotator that was stored last; None when there is none."""
         from sqlalchemy import delete
 
         columns = self._table.c
-        last = self._chosen(study, sample, annotator).order_by(None)
-        last = last.order_by(columns.shown_order.desc(), columns.id.desc()).limit(1)
+        # Not by shown order, which a file that was taken in counts in its own way.
+        chosen = self._chosen(study, sample, annotator).order_by(None)
+        last = chosen.order_by(columns.id.desc()).limit(1)
         while True:
             with self._told("written"), self._writer.begin() as connection:
                 row = connection.execute(last).one_or_none()
@@ -154,20 +155,11 @@ class AnswerStore:
                 sorted((str(name), int(count)) for name, count in connection.execute(query))
             )
 
-    def counts(self) -> dict[str, int]:
-        """The number of answers to each study, by its key, whatever its sample."""
-        from sqlalchemy import func, select
-
-        query = select(self._table.c.study, func.count()).group_by(self._table.c.study)
-        with self._told("read"), self._engine.connect() as connection:
-            return dict(sorted((str(key), int(count)) for key, count in connection.execute(query)))
-
-    def digest(self, study_keys: Iterable[str]) -> str:
-        """16 hex digits that change with any answer added to these studies or taken back."""
+    def digest(self, study: str) -> str:
+        """16 hex digits that change with any answer added or taken back; empty without answers."""
         from sqlalchemy import BigInteger, cast, func, select
 
         columns = self._table.c
-        keys = sorted(set(study_keys))
         # A database never gives a number twice, so that count and number tell of every change;
         # the others tell of a database that took the place of this one.
         parts = columns.study, columns.sample, columns.annotator, columns.answer
@@ -178,12 +170,12 @@ class AnswerStore:
                 func.max(columns.id),
                 cast(func.sum(columns.milliseconds), BigInteger),
             )
-            .where(columns.study.in_(keys))
+            .where(columns.study == study)
             .group_by(*parts)
         )
         with self._told("read"), self._engine.connect() as connection:
             found = sorted(tuple(row) for row in connection.execute(query))
-        return text_digest(*keys, *(value for row in found for value in row))
+        return text_digest(study, *(value for row in found for value in row)) if found else ""
 
     def close(self) -> None:
         """Close every connection."""

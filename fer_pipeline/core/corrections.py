@@ -15,14 +15,15 @@ from dataclasses import astuple, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 
-from fer_pipeline.core.cells import checked_time, plain_cell, safe_cell
+from fer_pipeline.core.cells import checked_time, csv_rows, safe_cell
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import file_digest, publish_bytes
 from fer_pipeline.core.labels import NAMES, expression_name
 from fer_pipeline.core.storage import Location, is_file, open_binary
 
 _FACE_ID = re.compile(r"[0-9a-f]{16}")
-_MOST_CHARACTERS = 200
+MOST_CHARACTERS = 200
+"""Of the cells `who` and `study` at most."""
 
 
 @dataclass(frozen=True)
@@ -54,26 +55,19 @@ def read_corrections(path: Location) -> list[Correction]:
     Raises InputError where a line breaks that chain, or has an unknown class, a bad face_id, a
     time without its zone, the same class twice, or where the header is another one.
     """
+    return [line for line, _ in _lines(path)]
+
+
+def _lines(path: Location) -> list[tuple[Correction, str]]:
+    """What `read_corrections` gives, each line with its place in words."""
     if not is_file(path):
         return []
     with open_binary(path) as file:
-        data = file.read()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        row = data.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}, row {row}: not UTF-8 text; save the file as UTF-8") from error
-    read = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        rows = [(read.line_num, cells) for cells in read if cells]
-    except csv.Error as error:
-        raise InputError(
-            f"{path}, row {read.line_num}: {error}; correct or delete that line"
-        ) from error
+        rows = [(f"{path}, row {row}", cells) for row, cells in csv_rows(file.read(), path)]
     if not rows or tuple(rows[0][1]) != HEADER:
         raise InputError(f"{path}, row 1: the header has to be {','.join(HEADER)}; write that line")
-    found = [_parsed(cells, f"{path}, row {number}") for number, cells in rows[1:]]
-    _check_chain(found, [f"{path}, row {number}" for number, _ in rows[1:]])
+    found = [(_parsed(cells, place), place) for place, cells in rows[1:]]
+    _check_chain(found)
     return found
 
 
@@ -88,23 +82,19 @@ def append_corrections(path: Location, corrections: Sequence[Correction]) -> int
     earlier line (see `read_corrections`).
     """
     with _alone_in_folder_of(path):
-        there = read_corrections(path)
-        known = set(there)
-        added: list[Correction] = []
+        lines = _lines(path)
+        there = len(lines)
+        known = {line for line, _ in lines}
         for correction in corrections:
-            parsed = _parsed(
-                _cells(correction), f"the correction of face {correction.face_id!r} for {path}"
-            )
+            place = f"the correction of face {correction.face_id!r} for {path}"
+            parsed = _parsed(_cells(correction), place)
             if parsed not in known:
                 known.add(parsed)
-                added.append(parsed)
-        if not added:
-            return 0
-        places = [f"{path}, row {number}" for number in range(2, len(there) + 2)]
-        places += [f"the correction of face {line.face_id} for {path}" for line in added]
-        _check_chain([*there, *added], places)
-        publish_bytes(path, _as_csv([*there, *added]))
-    return len(added)
+                lines.append((parsed, place))
+        if len(lines) > there:
+            _check_chain(lines)
+            publish_bytes(path, _as_csv([line for line, _ in lines]))
+    return len(lines) - there
 
 
 def corrections_digest(path: Location) -> str:
@@ -127,7 +117,7 @@ def _parsed(cells: Sequence[str], place: str) -> Correction:
             f"{place}: {len(cells)} cells where there have to be {len(HEADER)} "
             f"({','.join(HEADER)}); complete or delete that line"
         )
-    face_id, old, new, who, when, study = (plain_cell(cell).strip() for cell in cells)
+    face_id, old, new, who, when, study = (cell.strip() for cell in cells)
     if not _FACE_ID.fullmatch(face_id):
         raise InputError(
             f"{place}: the face_id {face_id[:40]!r} isn't 16 hex digits; copy it from file_list.csv"
@@ -136,9 +126,9 @@ def _parsed(cells: Sequence[str], place: str) -> Correction:
     if before == after:
         raise InputError(f"{place}: old and new are both {before}; delete that line")
     for name, text in (("who", who), ("study", study)):
-        if not text or len(text) > _MOST_CHARACTERS or any(map(_is_control, text)):
+        if not text or len(text) > MOST_CHARACTERS or any(map(_is_control, text)):
             raise InputError(
-                f"{place}: {name} has to be 1 to {_MOST_CHARACTERS} characters on one line; "
+                f"{place}: {name} has to be 1 to {MOST_CHARACTERS} characters on one line; "
                 "write it anew"
             )
     return Correction(face_id, before, after, who, checked_time(when, place), study)
@@ -157,9 +147,10 @@ def _is_control(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Zl", "Zp", "Cs")
 
 
-def _check_chain(corrections: Sequence[Correction], places: Sequence[str]) -> None:
+def _check_chain(lines: Sequence[tuple[Correction, str]]) -> None:
+    """Refuse a line that neither goes on from the one before it nor says the same."""
     last: dict[str, tuple[Correction, str]] = {}
-    for line, place in zip(corrections, places, strict=True):
+    for line, place in lines:
         if line.face_id in last:
             before, at = last[line.face_id]
             goes_on = line.old == before.new
@@ -175,14 +166,14 @@ def _check_chain(corrections: Sequence[Correction], places: Sequence[str]) -> No
 
 def _cells(correction: Correction) -> list[str]:
     *texts, when, study = astuple(correction)
-    return [safe_cell(str(text)) for text in (*texts, when.isoformat(), study)]
+    return [*texts, when.isoformat(), study]
 
 
 def _as_csv(corrections: Sequence[Correction]) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
-    writer.writerows(map(_cells, corrections))
+    writer.writerows(map(safe_cell, _cells(line)) for line in corrections)
     return text.getvalue().encode()
 
 

@@ -6,12 +6,12 @@ Label Studio's formats are in `exchange_label_studio.py`.
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from fer_pipeline.core.answers import Answer, checked_annotator
-from fer_pipeline.core.cells import checked_time, plain_cell, safe_cell
+from fer_pipeline.core.cells import checked_time, csv_rows, safe_cell
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import publish_bytes
 from fer_pipeline.core.labels import expression_name
@@ -23,7 +23,6 @@ OWN_COLUMNS = ("Face", "Annotator", "Milliseconds", "Shown Order", "Repeat", "An
 """Columns after HEADER in files that were written here; files without them are read too."""
 
 MAX_BYTES = 50_000_000
-MAX_ROWS = 1_000_000
 _MATCHES: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
 _OTHER_ANSWERS: Mapping[str, str] = {
     UNSURE: UNSURE,
@@ -71,7 +70,7 @@ def read_answers_csv(path: Path, study: Study, annotator: str | None = None) -> 
     notebooks write it; then nothing of the file is given.
     """
     name = None if annotator is None else checked_annotator(annotator)
-    rows = _rows(path)
+    rows = csv_rows(checked_bytes(path, MAX_BYTES, "it is no file of answers"), path)
     header = next(rows, (0, []))[1]
     own = tuple(header) == (*HEADER, *OWN_COLUMNS)
     if not own and tuple(header) != HEADER:
@@ -84,17 +83,15 @@ def read_answers_csv(path: Path, study: Study, annotator: str | None = None) -> 
     now = datetime.now(UTC)
     found: list[Answer] = []
     seen: dict[tuple[str, int], int] = {}
-    for at, (line, cells) in enumerate(rows):
-        if at >= MAX_ROWS:
-            raise InputError(f"{path} has more than {MAX_ROWS:,} rows: split it")
-        where = f"{path}, line {line}"
+    for at, (row, cells) in enumerate(rows):
+        where = f"{path}, row {row}"
         if len(cells) != len(header):
             raise InputError(f"{where} has {len(cells)} cells, not {len(header)}: mend the line")
         answer = _answer(dict(zip(header, cells, strict=True)), study, name, at, now, where)
-        before = seen.setdefault((answer.annotator, answer.item), line)
-        if before != line:
+        before = seen.setdefault((answer.annotator, answer.item), row)
+        if before != row:
             raise InputError(
-                f"{where} answers image {answer.item} for {answer.annotator} again, after line "
+                f"{where} answers image {answer.item} for {answer.annotator} again, after row "
                 f"{before}: keep one of the two"
             )
         found.append(answer)
@@ -127,27 +124,14 @@ def checked_answer(value: object, study: Study, where: str) -> str:
     return answer
 
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and plain cells of each row that isn't empty."""
+def checked_bytes(path: Path, most: int, remedy: str) -> bytes:
+    """What a file holds; raises InputError when it can't be read or has more than `most` bytes."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path} has more than {MAX_BYTES:,} bytes: it is no file of answers")
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8: save it as CSV in UTF-8") from error
+        if path.stat().st_size > most:
+            raise InputError(f"{path} has more than {most:,} bytes: {remedy}")
+        return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} can't be read ({error.strerror}): check its name") from error
-    if not text.strip():
-        raise InputError(f"{path} is empty: give a file of answers")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        for cells in reader:
-            if cells:
-                yield reader.line_num, [plain_cell(cell) for cell in cells]
-    except csv.Error as error:
-        raise InputError(
-            f"{path}, line {reader.line_num} is no CSV ({error}): mend the line"
-        ) from error
 
 
 def _answer(

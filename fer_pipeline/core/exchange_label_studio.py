@@ -17,7 +17,7 @@ from xml.sax.saxutils import quoteattr
 from fer_pipeline.core.answers import Answer, checked_annotator
 from fer_pipeline.core.cells import checked_time
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.exchange import checked_answer, checked_item
+from fer_pipeline.core.exchange import checked_answer, checked_bytes, checked_item
 from fer_pipeline.core.files import published
 from fer_pipeline.core.storage import Location
 from fer_pipeline.core.study import Study, order_for, picture
@@ -151,13 +151,7 @@ def _write(path: Location, tasks: Iterable[Mapping[str, Any]]) -> int:
 
 def _tasks(path: Path) -> list[Any]:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(
-                f"{path} has more than {MAX_BYTES:,} bytes: give an export without whole photos"
-            )
-        tasks = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path} can't be read ({error.strerror}): check its name") from error
+        tasks = json.loads(checked_bytes(path, MAX_BYTES, "give an export without whole photos"))
     except (ValueError, RecursionError) as error:
         said = " ".join(str(error).split())[:200]
         raise InputError(

@@ -5,7 +5,7 @@ The probabilities have to be out of fold (`out_of_fold.py`).
 """
 
 import io
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -21,13 +21,8 @@ from fer_pipeline.core.storage import Location
 if TYPE_CHECKING:
     import pandas as pd
 
-LABEL_ISSUES = "label_issues.csv"
 Method = Literal["self_confidence", "normalized_margin", "confidence_weighted_entropy"]
-METHODS: tuple[Method, ...] = (
-    "self_confidence",
-    "normalized_margin",
-    "confidence_weighted_entropy",
-)
+METHODS: tuple[Method, ...] = get_args(Method)
 METHOD: Method = "self_confidence"
 ADJUSTED = False
 """Method and adjustment that found most planted labels: see docs/people.md."""
@@ -62,7 +57,7 @@ def rank_label_issues(predictions: Predictions, manifest: pa.Table) -> "pd.DataF
             "list": photos["list"].to_pylist(),
             "image_path": photos["image_path"].to_pylist(),
             "expression": names[predictions.expression[order]],
-            "suggested": names[predictions.probability[order].argmax(axis=1)],
+            "suggested": names[predictions.predicted[order]],
             "quality": quality[order],
             "rank": np.arange(1, len(order) + 1),
             "split": predictions.split[order],

@@ -146,8 +146,8 @@ def build_manifest(
     # Of a face with two labels a person has said which one it has.
     conflicting = (conflicting & ~corrected) | copies_disagree(content_hash, _boxes(table), label)
     splits = deal(lists, group, conflicting, roles, dev_share=dev_share, seed=seed)
-    place = table.schema.get_field_index("expression")
     if corrected.any():
+        place = table.schema.get_field_index("expression")
         table = table.set_column(place, "expression", pa.array(label, pa.int8()))
     manifest = pa.Table.from_arrays(
         [

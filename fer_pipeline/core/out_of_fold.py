@@ -14,22 +14,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.examples import Examples, select_examples
-from fer_pipeline.core.files import published, text_digest
-from fer_pipeline.core.predictions import Predictions
+from fer_pipeline.core.files import text_digest
+from fer_pipeline.core.predictions import Predictions, read_predictions, write_predictions
 from fer_pipeline.core.presets import Preset
-from fer_pipeline.core.storage import Location, files_in, is_file, parquet_source
+from fer_pipeline.core.storage import Location, files_in
 from fer_pipeline.core.train import EpochResult, predict, train
-from fer_pipeline.core.worklist import DAMAGED
 
 _SIDES = ("train", "dev")
 _DEV_PARTS = 10
 """One part of so many of what a fold learns from chooses the epoch."""
-_SCHEMA = pa.schema([("face_id", pa.string()), ("probability", pa.list_(pa.float32()))])
 
 
 def training_side(
@@ -105,6 +102,17 @@ def out_of_fold(
     `on_epoch` is told the fold (from 1) and the epoch, `on_fold` the fold and whether it was
     there already. Raises InputError as `folds_by_group` and `train` do.
     """
+
+    def judged(places: NDArray[np.intp], probability: NDArray[np.float32]) -> Predictions:
+        return Predictions(
+            classes=tuple(classes),
+            face_id=examples.face_id[places],
+            group_id=examples.group_id[places],
+            split=split[places],
+            expression=examples.expression[places],
+            probability=probability,
+        )
+
     fold = folds_by_group(examples.group_id, examples.expression, folds, seed)
     key = text_digest(crops, seed, folds, minutes, preset, *classes, _examples_digest(examples))
     names = [f"fold-{number}-{key}.parquet" for number in range(folds)]
@@ -114,36 +122,39 @@ def out_of_fold(
     probability = np.empty((len(examples), len(classes)), np.float32)
     for number, name in enumerate(names):
         places = np.flatnonzero(fold == number)
-        found = _read_fold(folder / name, examples.face_id[places], len(classes))
+        found = _finished_fold(folder / name)
         there = found is not None
         if found is None:
-            found = _fold_probability(
-                examples,
+            found = judged(
                 places,
-                classes,
-                preset,
-                seed,
-                None if minutes is None else minutes / folds,
-                None if on_epoch is None else partial(on_epoch, number + 1),
+                _fold_probability(
+                    examples,
+                    places,
+                    classes,
+                    preset,
+                    seed,
+                    None if minutes is None else minutes / folds,
+                    None if on_epoch is None else partial(on_epoch, number + 1),
+                ),
             )
-            _write_fold(folder / name, examples.face_id[places], found)
-        probability[places] = found
+            write_predictions(folder / name, found)
+        probability[places] = found.probability
         if on_fold is not None:
             on_fold(number + 1, there)
-    return Predictions(
-        classes=tuple(classes),
-        face_id=examples.face_id,
-        group_id=examples.group_id,
-        split=split,
-        expression=examples.expression,
-        probability=probability,
-    )
+    return judged(np.arange(len(examples)), probability)
 
 
 def forget_folds(folder: Location) -> None:
     """Delete the files of finished folds: what was to be made of them is published."""
     for path in files_in(folder, "fold-*.parquet"):
         path.unlink()
+
+
+def _finished_fold(path: Location) -> Predictions | None:
+    try:
+        return read_predictions(path)
+    except InputError:
+        return None
 
 
 def _fold_probability(
@@ -186,25 +197,3 @@ def _examples_digest(examples: Examples) -> str:
     """16 hex digits over what is learned: faces, groups, targets and weights."""
     numbers = (examples.target.tobytes().hex(), examples.weight.tobytes().hex())
     return text_digest(*examples.face_id, *examples.group_id, *numbers)
-
-
-def _write_fold(
-    path: Location, face_id: NDArray[np.object_], probability: NDArray[np.float32]
-) -> None:
-    table = pa.table({"face_id": face_id, "probability": probability.tolist()}, _SCHEMA)
-    with published(path) as temporary:
-        pq.write_table(table, temporary)
-
-
-def _read_fold(
-    path: Location, face_id: NDArray[np.object_], classes: int
-) -> NDArray[np.float32] | None:
-    """The probabilities of a finished fold, None where there is none for these faces."""
-    if not is_file(path):
-        return None
-    try:
-        table = pq.read_table(parquet_source(path), schema=_SCHEMA)
-        found = table["probability"].combine_chunks().flatten().to_numpy().reshape(-1, classes)
-    except DAMAGED:
-        return None
-    return found if table["face_id"].to_pylist() == face_id.tolist() else None

@@ -118,7 +118,6 @@ def compare_paired(
     *,
     seed: int,
     resamples: int,
-    strata: NDArray[Any] | None = None,
 ) -> PairedComparison:
     """Compare two raters on the same faces.
 
@@ -128,33 +127,32 @@ def compare_paired(
         groups: (n,), faces with an equal value are drawn together.
         seed: of the paired bootstrap.
         resamples: number of bootstrap samples.
-        strata: (n,), groups are drawn within the stratum of their first face; None for one.
 
     The interval of the difference (second minus first, -1 to 1) is a paired bootstrap over
-    groups. Where all faces have the same difference, samples don't vary; the ends then lie as
-    far off as the upper end of Wilson's interval of none of the groups. Raises ValueError when
-    lengths differ or there are no faces.
+    groups, not stratified: classes of one or two faces would hardly vary. Where all faces have
+    the same difference, samples don't vary; the ends then lie as far off as the upper end of
+    Wilson's interval of none of the groups. Raises ValueError when lengths differ or there are
+    no faces.
     """
     test = mcnemar(first, second)
     if not len(first) or len(groups) != len(first):
         raise ValueError(f"{len(first)} faces need as many groups and at least one face")
-    _, start, group = np.unique(groups, return_index=True, return_inverse=True)
+    names, group = np.unique(groups, return_inverse=True)
     gain = second.astype(np.int32) - first
-    counts = np.zeros((len(start), 2), np.int32)
+    counts = np.zeros((len(names), 2), np.int32)
     np.add.at(counts, group, np.column_stack([np.ones_like(gain), gain]))
-    stratum = np.zeros(len(start), int) if strata is None else strata[start]
-    totals = resampled_totals(counts, stratum, seed=seed, resamples=resamples)
+    totals = resampled_totals(counts, np.zeros(len(names)), seed=seed, resamples=resamples)
     value = float(gain.mean())
     low, high = percentile_interval(totals[:, 1] / totals[:, 0])
     if (gain == gain[0]).all():
-        reach = wilson_interval(0, len(start))[1]
+        reach = wilson_interval(0, len(names))[1]
         low, high = max(-1.0, value - reach), min(1.0, value + reach)
     return PairedComparison(
         first=share_of(first, groups),
         second=share_of(second, groups),
         difference=Estimate(value, low, high),
         mcnemar=test,
-        groups=len(start),
+        groups=len(names),
         resamples=resamples,
         seed=seed,
     )

@@ -58,7 +58,7 @@ def people_report(
     *,
     prevalence: Mapping[str, float],
     seed: int,
-    resamples: int = 2000,
+    resamples: int,
 ) -> PeopleReport:
     """Report what the answers of a study say; none at all is a report without figures.
 
@@ -100,7 +100,6 @@ def people_report(
     seen = np.unique(named.item)
     labelled = ratings.copy()
     labelled[seen, label[seen]] += 1
-    several = len(names) > 1
     is_first = study.items["repeat_of"].is_null().to_numpy(zero_copy_only=False)
     splits = np.array(study.items["split"].to_pylist(), dtype=object)[is_first]
     chosen = rating_counts(firsts.item, firsts.choice, (len(study), len(study.choices)))
@@ -126,7 +125,7 @@ def people_report(
         prevalence=dict(prevalence),
         implied=implied_ceiling(decided.answers, count) if study.kind == "people" else None,
         alpha_with_label=alpha_estimate(labelled, groups, label, **drawn),
-        alpha_annotators=alpha_estimate(ratings, groups, label, **drawn) if several else None,
+        alpha_annotators=alpha_estimate(ratings, groups, label, **drawn),
         self_agreement=_self_agreement(found, groups),
         times=answer_times(found.milliseconds),
         seconds=timed_seconds(found.milliseconds),

@@ -1,7 +1,6 @@
-"""Charts of people's answers as PNG bytes, and the pictures of faces where a model differs.
+"""Charts of people's answers as PNG bytes, and pictures of a study read.
 
-Takes what `people_scores.py` and `people_model.py` give; charts of a model alone are in
-`figures.py`.
+Charts of a model alone are in `figures.py`.
 """
 
 import io
@@ -14,9 +13,6 @@ from numpy.typing import NDArray
 from fer_pipeline.core.agreement import Share
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.figures import confusion_heatmap
-from fer_pipeline.core.people_model import DifferingFace
-from fer_pipeline.core.people_scores import PAUSE_SECONDS, Times
-from fer_pipeline.core.photo_figures import contact_sheet
 from fer_pipeline.core.png import BLUE, GREY, INK, ORANGE, figure_png, new_figure
 
 if TYPE_CHECKING:
@@ -32,7 +28,6 @@ def answer_heatmap(
     choices: Sequence[str],
     *,
     standard: str = "label",
-    dpi: int = _DPI,
 ) -> bytes:
     """Heat map of answers: shares of each row with counts below.
 
@@ -41,7 +36,6 @@ def answer_heatmap(
         classes: K names.
         choices: names of the answers, the classes first.
         standard: what the rows are.
-        dpi: dots an inch.
     """
     return confusion_heatmap(
         confusion,
@@ -49,7 +43,7 @@ def answer_heatmap(
         columns=choices,
         sides=(standard, "answer"),
         title=f"What people say, by {standard}",
-        dpi=dpi,
+        dpi=_DPI,
     )
 
 
@@ -58,7 +52,6 @@ def recall_chart(
     series: Mapping[str, Sequence[Share]],
     *,
     title: str = "Agreement with the labels, by class",
-    dpi: int = _DPI,
 ) -> bytes:
     """Recall of each class with its interval, of one rater or of several side by side.
 
@@ -66,11 +59,10 @@ def recall_chart(
         classes: K names.
         series: name of the rater (at most three) to K shares, first ones on top.
         title: above the chart.
-        dpi: dots an inch.
     """
     colours, markers = (BLUE, ORANGE, GREY), ("o", "s", "^")
     row = 0.34 + 0.24 * len(series)
-    figure = new_figure(8.6, 1.7 + row * max(1, len(classes)))
+    figure = new_figure(8.6, 1.7 + row * len(classes))
     axes = figure.subplots()
     step = 0.8 / (len(series) + 1)
     for number, (name, shares) in enumerate(series.items()):
@@ -106,41 +98,31 @@ def recall_chart(
     axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, parse_math=False)
     if len(series) > 1:
         figure.legend(loc="outside lower center", ncols=len(series), fontsize=10.5, frameon=False)
-    return figure_png(figure, dpi)
+    return figure_png(figure, _DPI)
 
 
-def time_histogram(seconds: NDArray[np.float64], times: Times, *, dpi: int = _DPI) -> bytes:
-    """How long answers took, with median and quartiles.
-
-    Args:
-        seconds: float64 (n,), each answer that is no pause.
-        times: of the same answers.
-        dpi: dots an inch.
-    """
+def time_histogram(seconds: NDArray[np.float64]) -> bytes:
+    """How long answers took, with median and quartiles; `seconds` (n,), n > 0, without pauses."""
     from matplotlib.ticker import MaxNLocator
 
     figure = new_figure(7, 3.2)
     axes = figure.subplots()
     # A few slow answers must not press the others into one bar.
-    longest = float(np.quantile(seconds, 0.99)) if len(seconds) else 1.0
-    longest = max(1.0, min(float(PAUSE_SECONDS), np.ceil(longest)))
+    longest = max(1.0, np.ceil(np.quantile(seconds, 0.99)))
     axes.hist(np.minimum(seconds, longest), bins=_BINS, range=(0, longest), color=BLUE, rwidth=0.92)
-    if times.median is not None:
-        if times.lower_quartile is not None and times.upper_quartile is not None:
-            axes.axvspan(
-                times.lower_quartile, times.upper_quartile, color="#FBE3D1", lw=0, zorder=0
-            )
-        axes.axvline(times.median, color=ORANGE, lw=2)
-        axes.annotate(
-            f"median {times.median:.1f} s",
-            (times.median, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(6, -4),
-            textcoords="offset points",
-            va="top",
-            fontsize=11,
-            color=INK,
-        )
+    lower, median, upper = np.quantile(seconds, [0.25, 0.5, 0.75])
+    axes.axvspan(lower, upper, color="#FBE3D1", lw=0, zorder=0)
+    axes.axvline(median, color=ORANGE, lw=2)
+    axes.annotate(
+        f"median {median:.1f} s",
+        (median, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(6, -4),
+        textcoords="offset points",
+        va="top",
+        fontsize=11,
+        color=INK,
+    )
     over = int((seconds > longest).sum())
     beyond = f" ({over} slower ones in the last bar)" if over else ""
     axes.set_xlabel(f"seconds for an answer{beyond}", fontsize=11, color=INK)
@@ -148,29 +130,7 @@ def time_histogram(seconds: NDArray[np.float64], times: Times, *, dpi: int = _DP
     axes.set_xlim(0, longest)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     _plain(axes)
-    return figure_png(figure, dpi)
-
-
-def differing_gallery(
-    faces: Sequence[DifferingFace],
-    pictures: Mapping[str, bytes],
-    *,
-    columns: int = 6,
-    dpi: int = 90,
-) -> bytes:
-    """The faces on which people and the model differ, as one PNG.
-
-    `pictures` maps face_id to an encoded picture; faces without one are left out. Raises
-    InputError for a picture that can't be read.
-    """
-    shown = [face for face in faces if face.face_id in pictures]
-    return contact_sheet(
-        [picture_pixels(face.face_id, pictures[face.face_id]) for face in shown],
-        [f"label {face.label}\npeople {face.people}\nmodel {face.model}" for face in shown],
-        columns,
-        headline="Where the model and people differ" if shown else "No difference to show",
-        dpi=dpi,
-    )
+    return figure_png(figure, _DPI)
 
 
 def picture_pixels(face_id: str, data: bytes) -> NDArray[np.uint8]:

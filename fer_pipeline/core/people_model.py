@@ -4,12 +4,11 @@ Only faces that the model wasn't trained on: the locked test split, or predictio
 What people said comes from a study (`people.py`) or from votes (`people_votes.py`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from fer_pipeline.core.agreement import Share, share_of, share_of_groups
@@ -142,11 +141,6 @@ class ModelAgainstPeople:
             "differing": [dict(vars(face)) for face in self.differing],
         }
 
-    def differing_table(self) -> pd.DataFrame:
-        """One row for each face on which people and the model differ."""
-        columns = list(DifferingFace.__dataclass_fields__)
-        return pd.DataFrame([vars(face) for face in self.differing], columns=columns)
-
 
 def compare_with_people(
     panel: Panel, predictions: Mapping[str, Predictions], *, seed: int, resamples: int
@@ -208,7 +202,6 @@ def _compare(
             groups[kept],
             seed=seed,
             resamples=resamples,
-            strata=label[kept],
         )
 
     by_class = []
@@ -262,14 +255,3 @@ def _differing(panel: Panel, at: int, people: int, model: int, sure: float) -> D
         model=panel.classes[model],
         probability=sure,
     )
-
-
-def to_show(found: Sequence[ModelAgainstPeople], limit: int) -> tuple[DifferingFace, ...]:
-    """The faces that a gallery of at most `limit` shows, test faces first.
-
-    A caller that has their pictures gives them to the page by face.
-    """
-    faces = [
-        face for one in sorted(found, key=lambda one: one.kind != TEST) for face in one.differing
-    ]
-    return tuple(faces[:limit])

@@ -4,7 +4,7 @@ One HTML file that needs nothing beside it. Takes reports of `people.py` and `pe
 where answers, votes and pictures come from is the caller's business.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +14,9 @@ from fer_pipeline.core.intervals import Estimate
 from fer_pipeline.core.pages import percent, render_page
 from fer_pipeline.core.people_model import (
     IN_WORDS,
+    TEST,
     DifferingFace,
     ModelAgainstPeople,
-    to_show,
 )
 from fer_pipeline.core.people_results import PeopleReport
 from fer_pipeline.core.people_scores import PAUSE_SECONDS
@@ -27,8 +27,9 @@ from fer_pipeline.core.study import SMALL_STUDY
 GALLERY = 24
 """Faces shown on which people and the model differ."""
 
-_PICTURE_SIDE = 144
+_SIDE = 144
 _SMALL_P = 0.001
+_SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class PeoplePage:
         dataset: name of the data set.
         created: when the page was made, as text.
         drawn: the faces are drawings, not photos of people.
-        people: report on a study, or None.
+        people: report on a study, with answers or without.
         votes: report on the votes that the data set brings, or None.
         pictures: face_id to its encoded picture, for faces of `gallery_faces`.
     """
@@ -49,7 +50,7 @@ class PeoplePage:
     dataset: str
     created: str
     drawn: bool
-    people: PeopleReport | None = None
+    people: PeopleReport
     votes: VotesReport | None = None
     pictures: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -63,13 +64,32 @@ class _Bar:
     high: float
 
 
-def gallery_faces(people: PeopleReport | None) -> tuple[DifferingFace, ...]:
+def gallery_faces(people: PeopleReport) -> tuple[DifferingFace, ...]:
     """The faces whose pictures a page can show: at most `GALLERY`, test faces first."""
-    return to_show(people.model, GALLERY) if people is not None else ()
+    compared = sorted(people.model, key=lambda one: one.kind != TEST)
+    return tuple(face for one in compared for face in one.differing)[:GALLERY]
+
+
+def pictured(
+    faces: Iterable[DifferingFace], pictures: Mapping[str, bytes]
+) -> list[Mapping[str, Any]]:
+    """What the template `differing.html.j2` shows of those faces that have a picture.
+
+    `pictures` maps face_id to an encoded picture. Raises InputError for one that can't be read.
+    """
+    return [
+        {"uri": png_as_data_uri(image_png(charts.picture_pixels(name, png), _SIDE)), "face": face}
+        for face in faces
+        if (png := pictures.get(name := face.face_id)) is not None
+    ]
 
 
 def model_verdict(one: ModelAgainstPeople) -> str:
-    """One sentence: is the model nearer to the labels than people are, on the same faces?"""
+    """One sentence: is the model nearer to the labels than people are, on the same faces?
+
+    It says so only where both the interval of the difference and McNemar's test do: the one knows
+    of groups, the other is exact for few faces.
+    """
     pair = one.decided
     where = IN_WORDS[one.kind]
     if pair is None:
@@ -77,9 +97,11 @@ def model_verdict(one: ModelAgainstPeople) -> str:
     low, high = 100 * pair.difference.low, 100 * pair.difference.high
     points = f"{abs(100 * pair.difference.value):.1f} points"
     shares = f"the model {percent(pair.second.value)}, {one.who} {percent(pair.first.value)}"
-    if low > 0:
+    test = pair.mcnemar
+    sure = test.p_value < _SIGNIFICANT
+    if sure and low > 0:
         said = f"the model agrees with the labels more often, by {points} ({low:.1f} to {high:.1f})"
-    elif high < 0:
+    elif sure and high < 0:
         said = (
             f"the model agrees with the labels less often, by {points} ({-high:.1f} to {-low:.1f})"
         )
@@ -88,7 +110,6 @@ def model_verdict(one: ModelAgainstPeople) -> str:
             "these faces do not show who agrees with the labels more often (model minus people: "
             f"{low:+.1f} to {high:+.1f} points)"
         )
-    test = pair.mcnemar
     p_value = f"p < {_SMALL_P}" if test.p_value < _SMALL_P else f"p = {test.p_value:.3f}"
     return (
         f"On the same {pair.first.of:,} {where}: {shares}; {said}. McNemar's test "
@@ -103,31 +124,16 @@ def render_people(page: PeoplePage) -> str:
     InputError for a picture that can't be read.
     """
     people, votes = page.people, page.votes
-    shown = [face for face in gallery_faces(people) if face.face_id in page.pictures]
-    gallery = [
-        {
-            "uri": png_as_data_uri(
-                image_png(
-                    charts.picture_pixels(face.face_id, page.pictures[face.face_id]), _PICTURE_SIDE
-                )
-            ),
-            "face": face,
-        }
-        for face in shown
-    ]
     return render_page(
         "people.html.j2",
         page=page,
-        people=people if people is not None and people.answers else None,
-        asked=people,
+        people=people,
         votes=votes,
         head=_headline(people, votes),
-        verdicts=[model_verdict(one) for one in people.model] if people is not None else [],
+        verdicts=[model_verdict(one) for one in people.model],
         vote_verdicts=[model_verdict(one) for one in votes.model] if votes is not None else [],
-        differing=len({face.face_id for one in people.model for face in one.differing})
-        if people is not None
-        else 0,
-        gallery=gallery,
+        differing_count=len({face.face_id for one in people.model for face in one.differing}),
+        differing=pictured(gallery_faces(people), page.pictures),
         pictures={name: png_as_data_uri(png) for name, png in page_figures(people, votes).items()},
         assumption=ASSUMPTION,
         pause_seconds=PAUSE_SECONDS,
@@ -136,14 +142,14 @@ def render_people(page: PeoplePage) -> str:
     )
 
 
-def page_figures(people: PeopleReport | None, votes: VotesReport | None) -> dict[str, bytes]:
+def page_figures(people: PeopleReport, votes: VotesReport | None) -> dict[str, bytes]:
     """The page's charts as PNG, by name; only those that have something to show."""
     made = {}
-    if people is not None and people.answers:
+    if people.answers:
         made["confusion"] = charts.answer_heatmap(people.confusion, people.classes, people.choices)
         made["recall"] = charts.recall_chart(people.classes, {"people": people.decided.by_class})
         if len(people.seconds):
-            made["times"] = charts.time_histogram(people.seconds, people.times)
+            made["times"] = charts.time_histogram(people.seconds)
         for one in people.model:
             made[f"model_{one.kind}"] = _comparison(people.classes, one)
     if votes is not None:
@@ -177,9 +183,9 @@ def _comparison(classes: tuple[str, ...], one: ModelAgainstPeople) -> bytes:
     )
 
 
-def _headline(people: PeopleReport | None, votes: VotesReport | None) -> dict[str, Any]:
+def _headline(people: PeopleReport, votes: VotesReport | None) -> dict[str, Any]:
     """The figures of the first screen: from the study, or else from the votes."""
-    if people is not None and people.answers:
+    if people.answers:
         agreement, implied, model = people.decided.answers, people.implied, people.model
         standing = (
             f"{agreement.count:,} of {agreement.of:,} answers that name a class, "

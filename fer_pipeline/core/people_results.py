@@ -59,7 +59,7 @@ class PeopleReport:
         implied: ceiling that `decided` implies under `ASSUMPTION`; None for a study of suspects,
             whose faces were picked because their labels are doubted.
         alpha_with_label: Krippendorff's alpha, the label being one more annotator.
-        alpha_annotators: the same among the annotators alone; None for a single one.
+        alpha_annotators: the same among the annotators alone; None where no face has two.
         self_agreement: second showings answered as the first.
         times: seconds an answer took, second showings included.
         seconds: float64 (m,), these answers one by one, pauses left out.
@@ -232,7 +232,3 @@ class PeopleReport:
                 for one in self.by_annotator
             ]
         )
-
-    def confusion_table(self) -> pd.DataFrame:
-        """Counts, labels in rows, choices in columns."""
-        return pd.DataFrame(self.confusion, index=list(self.classes), columns=list(self.choices))

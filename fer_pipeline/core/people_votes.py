@@ -179,7 +179,7 @@ def votes_report(
     prevalence: Mapping[str, float],
     predictions: Mapping[str, Predictions] | None = None,
     seed: int,
-    resamples: int = 1000,
+    resamples: int,
 ) -> VotesReport:
     """Report what the votes on the faces of a stream say of people.
 

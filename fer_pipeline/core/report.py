@@ -6,7 +6,6 @@ caller's business.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +13,8 @@ from numpy.typing import NDArray
 from fer_pipeline.core import figures
 from fer_pipeline.core.metrics import Estimate, Evaluation
 from fer_pipeline.core.pages import render_page
-from fer_pipeline.core.people_figures import picture_pixels
 from fer_pipeline.core.people_model import ModelAgainstPeople
-from fer_pipeline.core.people_page import model_verdict
+from fer_pipeline.core.people_page import model_verdict, pictured
 from fer_pipeline.core.png import image_png, png_as_data_uri
 
 SMALL_TEST = 500
@@ -160,13 +158,6 @@ def _pictures(report: ReportData) -> dict[str, str]:
     return {name: png_as_data_uri(png) for name, png in made.items()}
 
 
-def _differing(people: ModelAgainstPeople, pictures: Mapping[str, bytes]) -> list[dict[str, Any]]:
-    shown = [face for face in people.differing if face.face_id in pictures]
-    pixels = [picture_pixels(face.face_id, pictures[face.face_id]) for face in shown]
-    uris = [png_as_data_uri(image_png(image, _CROP_SIDE)) for image in pixels]
-    return [{"uri": uri, "face": face} for uri, face in zip(uris, shown, strict=True)]
-
-
 def render_report(report: ReportData) -> str:
     """The report as one HTML document: inline style, inline PNGs, no script, no request.
 
@@ -195,7 +186,7 @@ def render_report(report: ReportData) -> str:
         gallery=gallery,
         people=people,
         people_verdict=None if people is None else model_verdict(people),
-        people_gallery=[] if people is None else _differing(people, report.people_pictures),
+        differing=[] if people is None else pictured(people.differing, report.people_pictures),
         wrong_count=int(found.n - np.trace(found.confusion)),
         largest_cell=max(1, int(found.confusion.max())),
         confusion=found.confusion.tolist(),

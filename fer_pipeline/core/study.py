@@ -88,10 +88,9 @@ class Study:
     created: str
     """UTC, ISO 8601."""
     sample: str
-    test_share: float
     per_class: int
+    """The faces that were asked for: of each class, of suspects in all."""
     repeat_share: float
-    reason: str
     items: pa.Table
     path: Location
 
@@ -108,6 +107,14 @@ class Study:
     def choices(self) -> tuple[str, ...]:
         """Every answer that may be given."""
         return (*self.classes, UNSURE, NOT_A_FACE)
+
+    @property
+    def test_share(self) -> float:
+        """The share of the faces that stand in the test split."""
+        splits: list[str] = self.items.filter(self.items["repeat_of"].is_null())[
+            "split"
+        ].to_pylist()
+        return splits.count("test") / len(splits)
 
 
 def checked_study_name(name: str) -> str:
@@ -142,15 +149,14 @@ def publish_study(
     manifest_hash: str,
     per_class: int,
     repeat_share: float,
-    reason: str,
     items: pa.Table,
     pictures: Iterator[tuple[bytes, bytes]],
 ) -> Study:
     """Write a study to `path` (see `study_path`), whole or not at all, and only if none is there.
 
-    `items` has ITEMS_SCHEMA; `pictures` gives the encoded photo and crop of each item in order;
-    `reason` says in words why there is this study. Raises StudyThereError when a study stands at
-    `path` already: of two processes that publish at once, one does and the other is told.
+    `items` has ITEMS_SCHEMA; `pictures` gives the encoded photo and crop of each item in order.
+    Raises StudyThereError when a study stands at `path` already: of two processes that publish at
+    once, one does and the other is told.
     """
     name = checked_study_name(path.name.removesuffix(SUFFIX))
     if path.parent.name != stream or not path.name.endswith(SUFFIX):
@@ -163,7 +169,6 @@ def publish_study(
         raise ValueError(f"the items of {stream}/{name} make no study: {problem}")
     if is_file(path):
         raise StudyThereError(path)
-    first = items.filter(items["repeat_of"].is_null())
     about = {
         "stream": stream,
         "name": name,
@@ -174,10 +179,8 @@ def publish_study(
         "manifest_hash": manifest_hash,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "sample": sample_identity(kind, items),
-        "test_share": first["split"].to_pylist().count("test") / first.num_rows,
         "per_class": per_class,
         "repeat_share": repeat_share,
-        "reason": reason,
     }
     with scratch_folder(path.parent) as folder:
         made = folder / path.name

@@ -1,15 +1,11 @@
-"""Orders by chance that are the same every time: by hash, whatever the version of the generator."""
+"""Orders by chance that are the same every time."""
 
-import hashlib
 import random
 from collections.abc import Sequence
 
+from fer_pipeline.core.files import text_digest
+
 _ROUNDS = 100
-
-
-def draw(*parts: object) -> bytes:
-    """What chance gives these parts: 16 bytes to sort by."""
-    return hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=16).digest()
 
 
 def spread_order(count: int, pairs: Sequence[tuple[int, int]], apart: int, seed: str) -> list[int]:
@@ -18,9 +14,9 @@ def spread_order(count: int, pairs: Sequence[tuple[int, int]], apart: int, seed:
     The second number of each pair comes at least `apart` places after the first; no number is in
     two pairs, and `apart` is at most a quarter of `count`.
     """
-    order = sorted(range(count), key=lambda item: draw(seed, item))
+    order = sorted(range(count), key=lambda item: text_digest(seed, item))
     place = {item: at for at, item in enumerate(order)}
-    chance = random.Random(draw(seed, "pairs"))  # noqa: S311 - no secret
+    chance = random.Random(text_digest(seed, "pairs"))  # noqa: S311 - no secret
 
     def move(item: int, to: int) -> None:
         other, back = order[to], place[item]

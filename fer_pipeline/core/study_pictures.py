@@ -144,14 +144,14 @@ def _both(photo: Photo, box: Box, crop: CropSettings) -> tuple[bytes, bytes]:
 def _enlarged_face(photo: Photo) -> npt.NDArray[np.uint8]:
     """A picture that is a face already, at the size of a crop."""
     pixels = photo.view(min(1.0, CROP_SIDE / max(photo.width, photo.height))).pixels
-    return _resized(_rgb(pixels), CROP_SIDE / max(pixels.shape[:2]))
+    return _resized(pixels, CROP_SIDE / max(pixels.shape[:2]))
 
 
 def _resized(pixels: npt.NDArray[np.uint8], scale: float) -> npt.NDArray[np.uint8]:
     import cv2
 
     if scale == 1.0:
-        return pixels.copy()
+        return pixels
     height, width = pixels.shape[:2]
     size = max(1, round(width * scale)), max(1, round(height * scale))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
@@ -165,7 +165,7 @@ def _framed(
 
     `corners` are left, top, right, bottom in pixels.
     """
-    framed = np.ascontiguousarray(_rgb(pixels))
+    framed = pixels.copy()
     height, width = framed.shape[:2]
     line = max(2, round(max(height, width) * _LINE))
     edge = max(1, line // 2)
@@ -196,10 +196,6 @@ def _outline(
     pixels[max(0, bottom - thick) : bottom, left:right] = colour
     pixels[top:bottom, left : left + thick] = colour
     pixels[top:bottom, max(0, right - thick) : right] = colour
-
-
-def _rgb(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
 def _jpeg(pixels: npt.NDArray[np.uint8]) -> bytes:

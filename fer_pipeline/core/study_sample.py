@@ -7,14 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.files import text_digest
 from fer_pipeline.core.labels import CODES
 from fer_pipeline.core.study import ITEMS_SCHEMA
-from fer_pipeline.core.study_order import draw
 from fer_pipeline.core.votes import chosen_expression
 
 _SIDES = ("test", "dev", "train")
@@ -28,14 +27,12 @@ _REPEATS_FROM = 10
 class Sample:
     """What was drawn: `items` has ITEMS_SCHEMA, in an order that says nothing of the labels.
 
-    `shortfall` is for each class the faces that were wanted and are not there, `test_share` the
-    share of the faces that stand in the test split, `left_out` the number of wanted faces that
-    are no face of the stream (any more).
+    `shortfall` is for each class the faces that were wanted and are not there, `left_out` the
+    number of wanted faces that are no face of the stream (any more).
     """
 
     items: pa.Table
     shortfall: Mapping[str, int]
-    test_share: float
     left_out: int = 0
 
 
@@ -72,8 +69,8 @@ def draw_people(
     taken: set[str] = set()
     chosen: dict[str, list[int]] = {}
     for at in sorted(range(len(classes)), key=lambda at: len(candidates[at])):
-        ranked = sorted(candidates[at], key=lambda row: (side[row], draw(seed, face[row])))
-        rows = chosen.setdefault(classes[at], [])
+        ranked = sorted(candidates[at], key=lambda row: (side[row], text_digest(seed, face[row])))
+        rows = chosen[classes[at]] = []
         for row in ranked:
             if len(rows) == per_class:
                 break
@@ -82,11 +79,7 @@ def draw_people(
                 rows.append(int(row))
     items = _items(manifest, chosen, repeat_share, seed)
     shortfall = {name: per_class - len(chosen[name]) for name in classes}
-    return Sample(
-        items=items,
-        shortfall={name: count for name, count in shortfall.items() if count},
-        test_share=_test_share(items),
-    )
+    return Sample(items, {name: count for name, count in shortfall.items() if count})
 
 
 def draw_suspects(
@@ -122,7 +115,7 @@ def draw_suspects(
     for at in known[:count]:
         chosen[names[int(label[at])]].append(int(at))
     items = _items(manifest, chosen, repeat_share, seed)
-    return Sample(items, {}, _test_share(items), left_out=len(wanted) - len(known))
+    return Sample(items, {}, left_out=len(wanted) - len(known))
 
 
 def _items(
@@ -132,7 +125,7 @@ def _items(
     name_of = {row: name for name, rows in chosen.items() for row in rows}
     face = manifest["face_id"].take(pa.array(list(name_of), pa.int64())).to_pylist()
     face_of = dict(zip(name_of, face, strict=True))
-    order = sorted(name_of, key=lambda row: draw(seed, "item", face_of[row]))
+    order = sorted(name_of, key=lambda row: text_digest(seed, "item", face_of[row]))
     item_of = {row: item for item, row in enumerate(order)}
     twice = _shown_twice(chosen, face_of, repeat_share, seed)
     rows = [*order, *twice]
@@ -158,15 +151,9 @@ def _shown_twice(
     if repeat_share > 0 and total >= _REPEATS_FROM:
         count = max(1, count)
     ranked = [
-        sorted(rows, key=lambda row: draw(seed, "repeat", face_of[row])) for rows in chosen.values()
+        sorted(rows, key=lambda row: text_digest(seed, "repeat", face_of[row]))
+        for rows in chosen.values()
     ]
     deepest = max(map(len, ranked), default=0)
     in_turn = [rows[depth] for depth in range(deepest) for rows in ranked if depth < len(rows)]
-    return sorted(in_turn[:count], key=lambda row: draw(seed, "again", face_of[row]))
-
-
-def _test_share(items: pa.Table) -> float:
-    splits: npt.NDArray[np.object_] = np.array(
-        items.filter(items["repeat_of"].is_null())["split"].to_pylist(), dtype=object
-    )
-    return float((splits == "test").mean())
+    return sorted(in_turn[:count], key=lambda row: text_digest(seed, "again", face_of[row]))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fer_pipeline.core.answers import Answer
-from fer_pipeline.core.corrections import Correction
+from fer_pipeline.core.corrections import MOST_CHARACTERS, Correction
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.study import NOT_A_FACE, UNSURE, Study
 
@@ -97,11 +97,10 @@ def _vote(said: Sequence[Answer]) -> str | None:
     return different.pop() if len(different) == 1 else None
 
 
-def _names(names: Sequence[str], longest: int = 200) -> str:
-    """The names in one text; the number of those for whom there is no room."""
-    for kept in range(len(names), 0, -1):
-        more = f" and {len(names) - kept} more" if kept < len(names) else ""
-        text = ", ".join(names[:kept]) + more
-        if len(text) <= longest:
-            return text
-    return f"{len(names)} annotators"
+def _names(names: Sequence[str]) -> str:
+    """The names in one text; the number of those for whom a cell has no room."""
+    kept, text = len(names), ", ".join(names)
+    while len(text) > MOST_CHARACTERS:
+        kept -= 1
+        text = f"{', '.join(names[:kept])} and {len(names) - kept} more"
+    return text

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from fer_pipeline.app.labelling import Labelling
@@ -115,6 +117,17 @@ def test_pace_is_of_the_time_spent_on_the_last_answers(study, store):
     pace = labelling.pace()
     assert pace.answers_a_minute == pytest.approx(20)
     assert pace.seconds_left == pytest.approx(3 * (len(study) - 4))
+
+
+def test_answers_from_a_file_without_times_make_nobody_quicker(study, store):
+    labelling = Labelling(study, "Ann", store)
+    answer(labelling, milliseconds=3000)
+    (own,) = stored(study, store)
+    items = range(len(study) - 2)
+    files = [replace(own, item=item, milliseconds=0, shown_order=99) for item in items]
+    store.add_all(files)
+    labelling.refresh()
+    assert labelling.pace().answers_a_minute == pytest.approx(20)
 
 
 def test_upcoming_items_are_the_next_ones_without_an_answer(study, store):

@@ -10,7 +10,6 @@ import pytest
 
 from fer_pipeline.assets import manifest as manifest_asset
 from fer_pipeline.assets.manifest import manifest_assets
-from fer_pipeline.build import build_definitions
 from fer_pipeline.core.corrections import (
     Correction,
     append_corrections,
@@ -19,7 +18,6 @@ from fer_pipeline.core.corrections import (
 )
 from fer_pipeline.core.labels import CODES
 from fer_pipeline.core.manifest import FILE_LIST, manifest_hash, read_manifest
-from fer_pipeline.plan import asset_states
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
 
@@ -102,9 +100,7 @@ def test_a_correction_of_a_test_face_remakes_nothing_and_one_of_training_does(
     settings: Settings,
 ) -> None:
     def reason() -> str | None:
-        with graph.instance_of(settings.home) as instance:
-            states = asset_states(build_definitions(settings), instance, settings)
-        return next(one.reason for one in states if one.key == dg.AssetKey("class_manifest"))
+        return graph.states(settings)["class_manifest"].reason
 
     columns = ["face_id", "expression", "split"]
     rows = read_manifest(settings.manifest_folder, columns).to_pylist()

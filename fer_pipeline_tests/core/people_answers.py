@@ -2,17 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from fer_pipeline.core.answers import Answer
+from fer_pipeline.core.labels import VOTE_NAMES
+from fer_pipeline.core.people_votes import VotesReport, votes_report
 from fer_pipeline.core.predictions import Predictions
 from fer_pipeline.core.study import ITEMS_SCHEMA, Study, sample_identity
+from fer_pipeline_tests.core.small_study import answer_to
 
 FIVE = ("Neutral", "Happiness", "Sadness", "Surprise", "Anger")
+THREE = ("Happiness", "Sadness", "Surprise")
 EVENLY = dict.fromkeys(FIVE, 0.2)
 
 
@@ -49,10 +53,8 @@ def study_of(
         manifest_hash="0badcafe",
         created="2025-05-01T10:00:00+00:00",
         sample=sample_identity(kind, items),
-        test_share=1.0,
         per_class=len(labels),
         repeat_share=0.05,
-        reason="a test",
         items=items,
         path=Path("people.parquet"),
     )
@@ -62,20 +64,13 @@ def answers_to(
     study: Study, annotator: str, said: Sequence[str | None], milliseconds: Sequence[int] = (2000,)
 ) -> list[Answer]:
     """What an annotator said of each item; None is not answered yet; times go round."""
-    faces = study.items["face_id"].to_pylist()
-    repeats = study.items["repeat_of"].to_pylist()
     return [
-        Answer(
-            study=study.key,
-            sample=study.sample,
+        answer_to(
+            study,
+            item,
+            answer,
             annotator=annotator,
-            item=item,
-            face_id=faces[item],
-            answer=answer,
             milliseconds=milliseconds[item % len(milliseconds)],
-            shown_order=item,
-            repeat=repeats[item] is not None,
-            answered_at=datetime(2025, 5, 1, tzinfo=UTC),
         )
         for item, answer in enumerate(said)
         if answer is not None
@@ -147,3 +142,29 @@ def noisy_study(
             probability=spread[tested],
         ),
     )
+
+
+def cast(**votes: int) -> list[int]:
+    """One row of ten counts; `NoFace` stands for No-Face."""
+    return [votes.get(name.replace("-", ""), 0) for name in VOTE_NAMES]
+
+
+def report_on_votes(
+    rows: Sequence[Sequence[int]],
+    labels: Sequence[str],
+    classes: Sequence[str] = THREE,
+    **changes: Any,
+) -> VotesReport:
+    """The report on rows of ten counts, each about a face and a photo of its own."""
+    names = np.array([f"face{at}" for at in range(len(rows))], dtype=object)
+    options: dict[str, Any] = {
+        "stream": "three_class",
+        "face_id": names,
+        "groups": names,
+        "prevalence": dict.fromkeys(classes, 1.0),
+        "seed": 0,
+        "resamples": 200,
+    }
+    label = np.array([classes.index(name) for name in labels], int)
+    votes = np.array(rows, np.int16).reshape(-1, len(VOTE_NAMES))
+    return votes_report(votes, label, classes, **{**options, **changes})

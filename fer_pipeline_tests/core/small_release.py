@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
 from fer_pipeline.core.datasets import open_dataset
 from fer_pipeline.core.datasets.base import DataSet
 from fer_pipeline.core.index import INDEX_FILE, REJECTED_FILE, IndexSummary, build_index
+from fer_pipeline.core.manifest import ManifestSummary, build_manifest, read_manifest
 
 HEADER = (
     "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,"
@@ -24,6 +26,7 @@ LISTS = {
 MANUAL_PHOTOS = "Manually_Annotated_compressed/Manually_Annotated_Images"
 AUTO_PHOTOS = "Automatically_Annotated_compressed/Automatically_Annotated_Images"
 NULLS = ",".join(["NULL"] * 9)
+FIVE = ("Neutral", "Happiness", "Sadness", "Surprise", "Anger")
 
 
 def line(
@@ -77,6 +80,29 @@ def indexed(root: Path, folder: Path) -> tuple[IndexSummary, list[dict], list[di
 def index_rows(folder: Path) -> list[dict]:
     """The rows of a published index."""
     return pq.read_table(folder / INDEX_FILE).to_pylist()
+
+
+def built(
+    root: Path,
+    folder: Path,
+    classes: Sequence[str] = FIVE,
+    *,
+    name: str = "affectnet",
+    votes: bool = False,
+    **options: object,
+) -> tuple[ManifestSummary, pa.Table]:
+    """Build index and manifest of a data set in `folder`; `options` are of `build_manifest`."""
+    dataset = open_dataset(name, root)
+    build_index(dataset, folder / "index")
+    summary = build_manifest(
+        dataset,
+        folder / "index",
+        folder / "manifest",
+        classes,
+        label_source="votes" if votes else "listed",
+        **{"dev_share": 0.0, "seed": 0, **options},  # type: ignore[arg-type]
+    )
+    return summary, read_manifest(folder / "manifest")
 
 
 def small_release(root: Path) -> DataSet:

@@ -1,12 +1,14 @@
 """Small manifests, and studies of faces that are never looked at: what the study tests share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 from fer_pipeline.core.answers import Answer
+from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.labels import CODES
 from fer_pipeline.core.manifest import MANIFEST_SCHEMA
 from fer_pipeline.core.study import Study, publish_study, study_path
@@ -60,8 +62,9 @@ def small_study(
     return publish(study_path(folder, STREAM, name), sample.items)
 
 
-def publish(path: Path, items: pa.Table) -> Study:
+def publish(path: Path, items: pa.Table, pictures: int | None = None) -> Study:
     """A study of these items; the pictures of item 7 are b"photo 7" and b"crop 7"."""
+    count = items.num_rows if pictures is None else pictures
     return publish_study(
         path,
         stream=STREAM,
@@ -72,10 +75,25 @@ def publish(path: Path, items: pa.Table) -> Study:
         manifest_hash="0" * 16,
         per_class=4,
         repeat_share=0.25,
-        reason="a test",
         items=items,
-        pictures=((b"photo %d" % at, b"crop %d" % at) for at in range(items.num_rows)),
+        pictures=((b"photo %d" % at, b"crop %d" % at) for at in range(count)),
     )
+
+
+def refused(
+    read: Callable[[Path, Study, str | None], object],
+    path: Path,
+    study: Study,
+    *words: str,
+    annotator: str | None = None,
+) -> None:
+    """A file is refused in one sentence that names it and holds these words."""
+    with pytest.raises(InputError) as error:
+        read(path, study, annotator)
+    said = str(error.value)
+    assert str(path) in said
+    assert said.isprintable()
+    assert all(word in said for word in words), said
 
 
 def answer_to(study: Study, item: int, text: str = "Happiness", **values: object) -> Answer:

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_pipeline.core.corrections import (
-    HEADER,
     Correction,
     append_corrections,
     corrections_digest,
@@ -142,6 +141,12 @@ def test_an_addition_that_contradicts_the_file_changes_nothing(path):
     assert path.read_bytes() == before
 
 
+def test_an_addition_names_the_row_that_it_contradicts_in_the_file_as_it_is(path):
+    _write(path, f"{HEAD}\n\n{ROW}\n")
+    with pytest.raises(InputError, match=r"contradicts .*corrections.csv, row 3"):
+        append_corrections(path, [replace(LINE, new="Anger")])
+
+
 def test_a_wrong_addition_changes_nothing(path):
     with pytest.raises(InputError, match="the new class 'Sorrow' is unknown"):
         append_corrections(path, [LINE, replace(LINE, face_id=OTHER, new="Sorrow")])
@@ -190,7 +195,3 @@ def test_two_processes_that_add_at_once_lose_no_line(path):
     assert [worker.exitcode for worker in workers] == [0, 0]
     faces = [line.face_id for line in read_corrections(path)]
     assert len(faces) == len(set(faces)) == 50
-
-
-def test_the_header_names_the_columns_in_order():
-    assert ",".join(HEADER) == HEAD

@@ -1,6 +1,7 @@
 import csv
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,12 +16,7 @@ from fer_pipeline.core.exchange import (
     read_answers_csv,
     write_answers_csv,
 )
-from fer_pipeline_tests.core.small_study import answer_to, small_study
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    return small_study(tmp_path_factory.mktemp("studies"))
+from fer_pipeline_tests.core.small_study import answer_to, refused, small_study
 
 
 def _label(study, item):
@@ -135,36 +131,30 @@ def test_answers_that_name_no_class_are_read(study, tmp_path, said, answer):
     assert read_answers_csv(path, study, "ann")[0].answer == answer
 
 
-def _refused(path, study, *words, annotator="ann"):
-    with pytest.raises(InputError) as refused:
-        read_answers_csv(path, study, annotator)
-    said = str(refused.value)
-    assert str(path) in said
-    assert said.isprintable()
-    assert all(word in said for word in words), said
+_refused = partial(refused, read_answers_csv, annotator="ann")
 
 
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ("15,{0},{0},True", ("line 3", "'15'", "0 to 14", "another study")),
-        ("-1,{0},{0},True", ("line 3", "'-1'")),
-        ("one,{0},{0},True", ("line 3", "'one'")),
-        ("٣,{0},{0},True", ("line 3",)),
-        ("1e3,{0},{0},True", ("line 3",)),
-        ("99999999999999999999,{0},{0},True", ("line 3",)),
-        ("0,Contempt,{0},False", ("line 3", "labelled 'Contempt'", "another study")),
-        ("0,,{0},False", ("line 3", "''")),
-        ("0,{0},Fear,False", ("line 3", "'Fear'", "Happiness, Sadness, Surprise, unsure")),
-        ("0,{0},<b>,False", ("line 3", "'<b>'")),
-        ("0,{0},,False", ("line 3", "''")),
-        ("0,{0},{0},False", ("line 3", "Match")),
-        ("0,{0},unsure,yes", ("line 3", "'yes'")),
-        ("1,{1},{1},True", ("line 3", "again", "line 2")),
-        ("0,{0},{0}", ("line 3", "3 cells")),
-        ("0,{0},{0},True,x", ("line 3", "5 cells")),
-        ('0,{0},"{0},True', ("line 3", "no CSV")),
-        ("0,{0},\0,True", ("line 3",)),
+        ("15,{0},{0},True", ("row 3", "'15'", "0 to 14", "another study")),
+        ("-1,{0},{0},True", ("row 3", "'-1'")),
+        ("one,{0},{0},True", ("row 3", "'one'")),
+        ("٣,{0},{0},True", ("row 3",)),
+        ("1e3,{0},{0},True", ("row 3",)),
+        ("99999999999999999999,{0},{0},True", ("row 3",)),
+        ("0,Contempt,{0},False", ("row 3", "labelled 'Contempt'", "another study")),
+        ("0,,{0},False", ("row 3", "''")),
+        ("0,{0},Fear,False", ("row 3", "'Fear'", "Happiness, Sadness, Surprise, unsure")),
+        ("0,{0},<b>,False", ("row 3", "'<b>'")),
+        ("0,{0},,False", ("row 3", "''")),
+        ("0,{0},{0},False", ("row 3", "Match")),
+        ("0,{0},unsure,yes", ("row 3", "'yes'")),
+        ("1,{1},{1},True", ("row 3", "again", "row 2")),
+        ("0,{0},{0}", ("row 3", "3 cells")),
+        ("0,{0},{0},True,x", ("row 3", "5 cells")),
+        ('0,{0},"{0},True', ("row 3", "no CSV")),
+        ("0,{0},\0,True", ("row 3",)),
         # Too long for a cell, or no answer: the limit is the process'.
         ("0,{0}," + "x" * 200_000 + ",True", ()),
     ],
@@ -180,8 +170,8 @@ def test_one_wrong_row_refuses_the_file_and_is_named(study, tmp_path, row, words
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", ("empty",)),
-        (b"\xef\xbb\xbf \n", ("empty",)),
+        (b"", ("header",)),
+        (b"\xef\xbb\xbf \n", ("header",)),
         (b"Image Index,True Label,User Label,Match\n", ("no answer",)),
         (b"Image,True Label,User Label,Match\n0,a,b,c\n", ("header", "Image Index,True Label")),
         (b"Image Index;True Label;User Label;Match\n", ("header",)),
@@ -215,7 +205,7 @@ def test_a_file_that_is_not_there_or_too_large_is_named(study, tmp_path):
         ("Face", "0" * 16, ("shows the face", "another study")),
         ("Repeat", "True", ("repeat: 'True'",)),
         ("Repeat", "", ("repeat: ''",)),
-        ("Annotator", "a\x1bb", ("line 2", "can't name an annotator")),
+        ("Annotator", "a\x1bb", ("row 2", "can't name an annotator")),
         ("Annotator", "bob", ("answer of 'bob', not of 'ann'", "--annotator")),
         ("Milliseconds", "-5", ("Milliseconds", "'-5'")),
         ("Milliseconds", "1.5", ("Milliseconds",)),

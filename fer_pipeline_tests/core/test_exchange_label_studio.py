@@ -1,10 +1,10 @@
 import base64
 import json
 import xml.etree.ElementTree as ElementTree
+from functools import partial
 
 import pytest
 
-from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.exchange_label_studio import (
     MAX_BYTES,
     labelling_config,
@@ -13,12 +13,9 @@ from fer_pipeline.core.exchange_label_studio import (
     write_tasks,
 )
 from fer_pipeline.core.study import NOT_A_FACE, UNSURE
-from fer_pipeline_tests.core.small_study import CLASSES, answer_to, small_study
+from fer_pipeline_tests.core.small_study import CLASSES, answer_to, refused
 
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    return small_study(tmp_path_factory.mktemp("studies"))
+_refused = partial(refused, read_annotations)
 
 
 def _written(path, tasks):
@@ -168,15 +165,6 @@ def test_an_unknown_choice_is_named(study, tmp_path, form, choice):
     else:
         task = _minimal(study, expression={"choices": [choice]})
     _refused(_written(tmp_path / "in.json", [task]), study, "task 1", "answers are Happiness")
-
-
-def _refused(path, study, *words, annotator=None):
-    with pytest.raises(InputError) as refused:
-        read_annotations(path, study, annotator)
-    said = str(refused.value)
-    assert str(path) in said
-    assert said.isprintable()
-    assert all(word in said for word in words), said
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,6 @@ from fer_pipeline.core.index import (
 from fer_pipeline_tests.core.small_release import LISTS, NULLS, indexed, line, write_list
 
 
-@pytest.fixture
-def root(tmp_path):
-    return tmp_path / "release"
-
-
 def _issues(root, tmp_path, rows):
     write_list(root, "manual_train", rows)
     return [row["issue"] for row in indexed(root, tmp_path / "index")[1]]

@@ -10,34 +10,14 @@ from fer_pipeline.core.datasets import open_dataset
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.index import build_index, row_batches
 from fer_pipeline.core.intervals import wilson_interval
-from fer_pipeline.core.labels import CODES, VOTE_NAMES
+from fer_pipeline.core.labels import CODES
 from fer_pipeline.core.people_model import TEST
-from fer_pipeline.core.people_votes import votes_report
 from fer_pipeline.core.predictions import Predictions
 from fer_pipeline.core.votes import vote_matrix
+from fer_pipeline_tests.core.people_answers import THREE, cast
+from fer_pipeline_tests.core.people_answers import report_on_votes as report
 
-THREE = ("Happiness", "Sadness", "Surprise")
 SEVEN = ("Neutral", "Happiness", "Sadness", "Surprise", "Anger", "Fear", "Disgust")
-
-
-def cast(**votes: int) -> list[int]:
-    """One row of ten counts; `NoFace` stands for No-Face."""
-    return [votes.get(name.replace("-", ""), 0) for name in VOTE_NAMES]
-
-
-def report(rows, labels, classes=THREE, **changes):
-    names = np.array([f"face{at}" for at in range(len(rows))], dtype=object)
-    options = {
-        "stream": "three_class",
-        "face_id": names,
-        "groups": names,
-        "prevalence": dict.fromkeys(classes, 1.0),
-        "seed": 0,
-        "resamples": 200,
-    }
-    label = np.array([classes.index(name) for name in labels], int)
-    votes = np.array(rows, np.int16).reshape(-1, len(VOTE_NAMES))
-    return votes_report(votes, label, classes, **{**options, **changes})
 
 
 def test_each_voter_is_scored_against_the_majority_of_the_others_by_class():

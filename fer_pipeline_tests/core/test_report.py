@@ -9,7 +9,11 @@ import pytest
 from PIL import Image
 
 from fer_pipeline.core.metrics import Estimate, evaluate_predictions
+from fer_pipeline.core.people import people_report
+from fer_pipeline.core.people_model import TEST
+from fer_pipeline.core.png import image_png
 from fer_pipeline.core.report import ReportData, WrongFaces, render_report, verdict
+from fer_pipeline_tests.core.people_answers import EVENLY, answers_to, predictions_of, study_of
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -105,6 +109,28 @@ def test_every_picture_of_the_report_is_a_whole_png(html):
     assert len(loads) == 4 + 2
     for load in loads:
         Image.open(io.BytesIO(base64.b64decode(load.partition(",")[2], validate=True))).load()
+
+
+def test_people_stand_beside_the_model_on_the_faces_on_which_they_decided(data):
+    study = study_of(["Neutral"] * 6)
+    answers = [
+        *answers_to(study, "Ada", ["Neutral"] * 4 + ["unsure"] * 2),
+        *answers_to(study, "Bo", ["Neutral"] * 5 + ["unsure"]),
+        *answers_to(study, "Cy", ["Neutral"] * 4 + ["unsure"] * 2),
+    ]
+    predicted = predictions_of(study, ["Anger"] + ["Neutral"] * 5)
+    (found,) = people_report(
+        study, answers, {TEST: predicted}, prevalence=EVENLY, seed=0, resamples=100
+    ).model
+    face = found.differing[0].face_id
+    beside = dataclasses.replace(
+        data, people=found, people_pictures={face: image_png(np.full((9, 9, 3), 50, np.uint8))}
+    )
+    page = Page(render_report(beside))
+    assert len(page.loads) == 4 + 2 + 1
+    assert "Neutral 4 100.0% 75.0%" in page.text
+    assert "Left out are 2 of 6 faces to which people's answer names no class." in page.text
+    assert "Label Neutral people Neutral model Anger , 60%" in page.text
 
 
 def test_report_states_the_figures_it_was_given(html, data):

@@ -20,6 +20,7 @@ from fer_pipeline.core.study import (
     studies_in,
     study_path,
 )
+from fer_pipeline_tests.core.people_answers import study_of
 from fer_pipeline_tests.core.small_study import CLASSES, STREAM, publish, small_study
 from fer_pipeline_tests.object_store import object_store
 
@@ -29,7 +30,7 @@ def test_a_study_is_read_as_it_was_published(tmp_path):
     read = read_study(published.path)
     assert read.items.equals(published.items)
     assert vars(read) | {"items": None} == vars(published) | {"items": None}
-    assert (read.key, read.kind, read.test_share) == ("three_class/people", "people", 1.0)
+    assert (read.key, read.kind) == ("three_class/people", "people")
     assert read.choices == (*CLASSES, UNSURE, NOT_A_FACE)
     assert len(read) == 12 + 3
 
@@ -90,27 +91,14 @@ def test_a_study_that_fails_half_made_leaves_nothing(tmp_path):
     items = small_study(tmp_path / "made").items
     path = study_path(tmp_path, STREAM, "half")
     with pytest.raises(ValueError, match="as many pictures"):
-        _publish_with_pictures(path, items, items.num_rows - 1)
+        publish(path, items, pictures=items.num_rows - 1)
     assert list(path.parent.iterdir()) == []
 
 
-def _publish_with_pictures(path, items, count):
-    from fer_pipeline.core.study import publish_study
-
-    publish_study(
-        path,
-        stream=STREAM,
-        kind="people",
-        classes=CLASSES,
-        label_source="listed",
-        seed=0,
-        manifest_hash="0",
-        per_class=1,
-        repeat_share=0.0,
-        reason="a test",
-        items=items,
-        pictures=iter([(b"p", b"c")] * count),
-    )
+def test_the_share_of_test_faces_counts_each_face_once():
+    splits = ("test", "dev", "train", "dev")
+    study = study_of(["Anger"] * 4, repeat_of=[0, 1], splits=splits)
+    assert study.test_share == 1 / 4
 
 
 def test_the_identity_of_a_sample_changes_with_faces_repeats_and_kind(tmp_path):

@@ -8,8 +8,8 @@ from fer_pipeline.core.crop import CropSettings
 from fer_pipeline.core.crop_set import publish_crop_set
 from fer_pipeline.core.datasets import open_dataset
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.study import picture, read_study, study_path
-from fer_pipeline.core.study_making import make_people_study, make_suspects_study, suspected_faces
+from fer_pipeline.core.study import picture, study_path
+from fer_pipeline.core.study_making import make_study, suspected_faces
 from fer_pipeline.core.study_pictures import crop_boxes, study_pictures, usable_faces
 from fer_pipeline_tests.core.crop_work import CLASSES, SETTINGS, Made
 from fer_pipeline_tests.core.parquet_faces import write_split
@@ -148,7 +148,7 @@ def test_each_item_shows_its_own_photo(made, tmp_path):
 def _made_study(made, tmp_path, path=None, **given):
     shards = made.write(tmp_path / "crops")
     publish_crop_set(tmp_path / "crops", made.manifest_folder, SETTINGS, shards)
-    return make_people_study(
+    return make_study(
         path or study_path(tmp_path / "studies", "mood", "people"),
         made.dataset,
         made.manifest_folder,
@@ -204,28 +204,12 @@ def test_pictures_that_are_faces_already_are_enlarged(tmp_path):
 
 
 def test_suspects_are_shown_by_rank_and_say_what_they_are(made, tmp_path):
-    shards = made.write(tmp_path / "crops")
-    publish_crop_set(tmp_path / "crops", made.manifest_folder, SETTINGS, shards)
     ids = made.manifest["face_id"].to_pylist()
     table = tmp_path / "label_issues.csv"
     table.write_text("rank,face_id\n" + "".join(f"{at},{face}\n" for at, face in enumerate(ids)))
-    path = study_path(tmp_path / "studies", "mood", "suspects")
-    make_suspects_study(
-        path,
-        made.dataset,
-        made.manifest_folder,
-        tmp_path / "crops",
-        face_ids=suspected_faces(table),
-        stream="mood",
-        classes=CLASSES,
-        label_source="listed",
-        count=4,
-        repeat_share=0.0,
-        seed=0,
-    )
-    study = read_study(path)
+    study, _ = _made_study(made, tmp_path, suspects=suspected_faces(table))
     assert study.kind == "suspects"
-    assert set(study.items["face_id"].to_pylist()) == set(ids[:4])
+    assert set(study.items["face_id"].to_pylist()) == set(ids[:3])
 
 
 @pytest.mark.parametrize("content", [None, b"", b"rank\n1\n", b"\xff\xfe", b'face_id\n"open'])

@@ -29,7 +29,7 @@ def test_each_class_gives_as_many_faces():
     sample = _drawn(even_manifest(20))
     assert Counter(sample.items["expression"].to_pylist()) == dict.fromkeys(CLASSES, 5)
     assert sample.items["item"].to_pylist() == list(range(15))
-    assert (sample.shortfall, sample.test_share, sample.left_out) == ({}, 1.0, 0)
+    assert (sample.shortfall, sample.left_out) == ({}, 0)
 
 
 def test_test_faces_come_first_then_dev_then_train_and_excluded_ones_never():
@@ -40,7 +40,6 @@ def test_test_faces_come_first_then_dev_then_train_and_excluded_ones_never():
     ]
     sample = _drawn(manifest_of(faces), per_class=8, classes=("Happiness",))
     assert Counter(sample.items["split"].to_pylist()) == {"test": 3, "dev": 2, "train": 3}
-    assert sample.test_share == 3 / 8
 
 
 def test_a_class_with_fewer_faces_gives_all_it_has_and_says_so():

@@ -7,12 +7,7 @@ from fer_pipeline.core.corrections import append_corrections, read_corrections
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.study import NOT_A_FACE, UNSURE
 from fer_pipeline.core.study_verdicts import verdicts
-from fer_pipeline_tests.core.small_study import START, answer_to, small_study
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    return small_study(tmp_path_factory.mktemp("studies"))
+from fer_pipeline_tests.core.small_study import START, answer_to
 
 
 @pytest.fixture

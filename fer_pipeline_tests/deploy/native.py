@@ -11,20 +11,22 @@ import pwd
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from fer_pipeline_tests.system import require_program
+from fer_pipeline_tests.system import free_ports, require_program
 
 ROOT = Path(__file__).resolve().parents[2]
+PASSWORD = "a pass:w/rd@%1"  # noqa: S105
 _PORTS = (3000, 4000, 5000, 5432)
 _VARIABLE = re.compile(r"\$\{(\w+)(?::\?([^}]*))?\}")
 
@@ -74,7 +76,7 @@ class Machine:
     def __init__(self, compose: Mapping[str, Any], folder: Path, data: Path) -> None:
         self.compose = compose
         self.folder = folder
-        self.ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+        self.ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
         self.paths = {
             "/fer-home": folder / "fer-home",
             "/mlflow-artifacts": folder / "mlflow-artifacts",
@@ -144,7 +146,7 @@ class Machine:
             "PGPORT": str(self.ports[5432]),
             "PGPASSWORD": password,
         }
-        self.wait_until_healthy("postgres", 30)
+        self.wait_until_healthy("postgres", 90)
         for script in sorted((ROOT / "deploy" / "postgres-init").glob("*.sh")):
             subprocess.run([script], check=True, env=client, capture_output=True)
 
@@ -203,6 +205,30 @@ class Machine:
         _end(servers, signal.SIGINT)
 
 
+@contextmanager
+def machine_with_postgresql() -> Iterator[Machine]:
+    """A machine in a folder of its own, on which PostgreSQL runs and nothing else yet."""
+    # Not pytest's own folder: only its owner may enter it, and PostgreSQL runs as another user.
+    folder = Path(tempfile.mkdtemp(prefix="fer-services-"))
+    folder.chmod(0o755)
+    data = folder / "data"
+    data.mkdir()
+    variables = {
+        "POSTGRES_PASSWORD": PASSWORD,
+        "DATA_DIR": str(data),
+        "FER_DATASET": "affectnet",
+    }
+    try:
+        machine = Machine(load_compose(variables), folder, data)
+        try:
+            machine.start_postgres()
+            yield machine
+        finally:
+            machine.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _end(services: list[Service], gentle: signal.Signals) -> None:
     for service in services:
         service.signal(gentle)
@@ -213,16 +239,6 @@ def _end(services: list[Service], gentle: signal.Signals) -> None:
         # Workers of a server that ended can outlive it, in its group.
         service.signal(signal.SIGKILL)
         service.process.wait(timeout=8)
-
-
-def _free_ports(count: int) -> list[int]:
-    # All are held open together, so that none is given out twice.
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [opened.getsockname()[1] for opened in sockets]
-    finally:
-        for opened in sockets:
-            opened.close()
 
 
 def _server_account() -> str | None:

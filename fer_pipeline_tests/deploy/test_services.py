@@ -5,8 +5,6 @@ One set of processes serves every test here: PostgreSQL, MLflow, code server, da
 
 import http.client
 import json
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +13,10 @@ from typing import Any
 import psycopg2
 import pytest
 
-from fer_pipeline_tests.deploy.native import Machine, load_compose
+from fer_pipeline_tests.deploy.native import PASSWORD, Machine, machine_with_postgresql
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(480)
 
-PASSWORD = "a pass:w/rd@%1"  # noqa: S105
 COLUMNS = (
     "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,"
     "expression,valence,arousal"
@@ -62,33 +59,17 @@ def _write_release(root: Path) -> None:
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Machine]:
-    # Not pytest's own folder: only its owner may enter it, and PostgreSQL runs as another user.
-    folder = Path(tempfile.mkdtemp(prefix="fer-services-"))
-    folder.chmod(0o755)
-    data = folder / "data"
-    _write_release(data)
-    variables = {
-        "POSTGRES_PASSWORD": PASSWORD,
-        "DATA_DIR": str(data),
-        "FER_DATASET": "affectnet",
-    }
-    try:
-        machine = Machine(load_compose(variables), folder, data)
-        try:
-            machine.start_postgres()
-            # Two long starts at once; in compose the code server waits for MLflow.
-            for service in ("mlflow", "code"):
-                machine.start(service)
-            machine.wait_until_healthy("code", 40)
-            for service in ("webserver", "daemon"):
-                machine.start(service)
-            for service in ("mlflow", "webserver", "daemon"):
-                machine.wait_until_healthy(service, 60)
-            yield machine
-        finally:
-            machine.stop()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with machine_with_postgresql() as machine:
+        _write_release(machine.paths["/data"])
+        # Two long starts at once; in compose the code server waits for MLflow.
+        for service in ("mlflow", "code"):
+            machine.start(service)
+        machine.wait_until_healthy("code", 150)
+        for service in ("webserver", "daemon"):
+            machine.start(service)
+        for service in ("mlflow", "webserver", "daemon"):
+            machine.wait_until_healthy(service, 150)
+        yield machine
 
 
 def _ask(
@@ -130,7 +111,7 @@ def _rows(machine: Machine, database: str, query: str) -> list[tuple[Any, ...]]:
 
 
 def _location(machine: Machine) -> dict[str, Any]:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         (entry,) = _graphql(machine, LOCATIONS)["workspaceOrError"]["locationEntries"]
         if entry["loadStatus"] == "LOADED" or time.monotonic() > deadline:
@@ -179,7 +160,7 @@ def test_run_asked_for_on_the_page_is_queued_launched_and_kept(machine: Machine)
     run_id = launched["run"]["runId"]
 
     query = f"SELECT status FROM runs WHERE run_id = '{run_id}'"  # noqa: S608
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while (found := _rows(machine, "dagster", query)) != [("SUCCESS",)]:
         logs = machine.running["daemon"].log_tail() + machine.running["code"].log_tail()
         assert found != [("FAILURE",)], logs

@@ -24,11 +24,6 @@ from fer_pipeline_tests.core.small_release import (
 )
 
 
-@pytest.fixture
-def root(tmp_path):
-    return tmp_path / "release"
-
-
 def _one_list(root, tmp_path, content):
     """The kept and rejected rows of a training list with this content."""
     write_list(root, "manual_train", content)
