@@ -21,7 +21,7 @@ demo: $(STAMP) ## run the whole graph on drawn faces; needs no data
 	$(BIN)/fer-pipeline demo
 
 test: $(STAMP) ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 soak: $(STAMP) ## kill workers, runs and daemons at random moments (half an hour; ROUNDS=10)
 	$(BIN)/python -m fer_pipeline_tests.soak --rounds $(or $(ROUNDS),10)

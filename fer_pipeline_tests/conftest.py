@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # Before anything imports NumPy or TensorFlow, which read these once.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -22,6 +23,22 @@ settings.register_profile("fer_pipeline", deadline=None, database=None, derandom
 settings.load_profile("fer_pipeline")
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where several processes share the work (`-n 2`), each gets whole files, long ones first."""
+    from fer_pipeline_tests.workers import WholeFiles
+
+    return WholeFiles(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The order of the tests where several processes share the work."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        from fer_pipeline_tests.workers import rank
+
+        items.sort(key=lambda item: rank(item.nodeid))
 
 
 @pytest.fixture(scope="session")

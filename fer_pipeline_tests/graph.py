@@ -81,7 +81,7 @@ def command(*words: object) -> list[str]:
     return [str(Path(sys.executable).with_name("fer-pipeline")), *map(str, words)]
 
 
-def fer_pipeline(*words: object, timeout: float = 300, **more: str) -> Ended:
+def fer_pipeline(*words: object, timeout: float = 500, **more: str) -> Ended:
     """Run a command to its end; `more` are variables of its environment."""
     ended = subprocess.run(
         command(*words),

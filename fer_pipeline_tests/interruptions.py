@@ -4,8 +4,10 @@ Tests and the soak (`python -m fer_pipeline_tests.soak`) share it; what is claim
 """
 
 import contextlib
+import functools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,15 +17,17 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 import psutil
 
 from fer_pipeline.build import PIPELINE_JOB
+from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
 
 PATIENCE = 240
+SHARD_ROWS = 15
 PUBLISHED = ("index", "manifest", "crops", "reports")
 IN_PROGRESS = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -32,9 +36,11 @@ IN_PROGRESS = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+Reached = TypeVar("Reached")
 _FORKSERVER = "multiprocessing.forkserver"
 _DAEMON = "dagster._daemon"
-_HANDED_OVER_SECONDS = 0.2
+_HANDED_OVER = 0.1
+"""Processor seconds of a worker that surely has its step, and a part of what a step takes."""
 _LAUNCH = """mutation($given: ExecutionParams!) { launchRun(executionParams: $given) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 
@@ -59,14 +65,15 @@ class Command:
         self._words.seek(0)
         return " ".join(self._words.read().decode(errors="replace").split())
 
-    def wait_until(self, reached: Callable[[], bool]) -> None:
-        """Wait until it is at some point; it must not have ended before."""
+    def wait_until(self, reached: Callable[[], Reached]) -> Reached:
+        """Wait until it is at some point, and give what was seen; it must not have ended before."""
         deadline = time.monotonic() + PATIENCE
-        while not reached():
+        while not (seen := reached()):
             code = self.process.poll()
             assert code is None, f"it ended with {code} before: {self.said}"
             assert time.monotonic() < deadline, f"it never came to that point: {self.said}"
             time.sleep(0.05)
+        return seen
 
     def others(self) -> list[psutil.Process]:
         """The processes that it started."""
@@ -109,15 +116,47 @@ class Command:
 
 
 def all_end(processes: list[psutil.Process]) -> bool:
-    """Whether these processes end within 20 seconds."""
-    _, alive = psutil.wait_procs(processes, timeout=20)
-    return not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+    """Whether these processes end within 20 seconds; one that nobody has reaped has ended."""
+    deadline = time.monotonic() + 20
+    while any(map(_lives, processes)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def crops(folder: Path) -> Mapping[str, bytes]:
     """The bytes of every shard and of the list that names them."""
     files = [*sorted(folder.glob("shard-*.parquet")), folder / "crops.json"]
     return {path.name: path.read_bytes() for path in files if path.is_file()}
+
+
+@functools.cache
+def undisturbed(root: Path) -> Mapping[str, bytes]:
+    """The shards of a release, and their list, after a run that was alone; in shards of 15 faces.
+
+    Made once a session in this process.
+    """
+    settings = without_crops(root, root.with_name("undisturbed-home"))
+    make_crops(settings)
+    made = crops(settings.crops_folder)
+    assert len(made) > 4
+    return made
+
+
+def without_crops(root: Path, home: Path) -> Settings:
+    """A home at `home` whose crops are yet to be made, its settings remembered."""
+    settings = graph.early_copy(root, home)
+    settings.remember()
+    shutil.rmtree(settings.crops_folder)
+    return settings
+
+
+def make_crops(settings: Settings) -> None:
+    """Make the crops that a home still lacks, in this process; what is there already is kept."""
+    small = settings.model_copy(update={"shard_rows": SHARD_ROWS})
+    with graph.instance_of(settings.home) as instance:
+        assert graph.materialize(small, ["face_crops"], instance).success
 
 
 def shards(folder: Path) -> Mapping[str, bytes]:
@@ -130,7 +169,7 @@ def traces(home: Path) -> list[str]:
     found = [str(path) for name in PUBLISHED for path in (home / name).rglob("*.part")]
     living = processes_of(home)
     if not all_end(living):
-        found += [f"process {one.pid} {one.name()}" for one in living if one.is_running()]
+        found += [f"process {one.pid}" for one in living if _lives(one)]
     with graph.instance_of(home) as instance:
         runs = instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS))
     return found + [f"run {run.run_id} {run.status}" for run in runs]
@@ -228,6 +267,13 @@ class Pages:
                     left.kill()
 
 
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _is(process: psutil.Process, words: str) -> bool:
     try:
         return words in " ".join(process.cmdline())
@@ -238,7 +284,8 @@ def _is(process: psutil.Process, words: str) -> bool:
 def _has_begun(process: psutil.Process) -> bool:
     """Whether it was given its step: one that ends before is no worker's death but the run's."""
     try:
-        return time.time() - process.create_time() > _HANDED_OVER_SECONDS
+        used = process.cpu_times()
+        return used.user + used.system > _HANDED_OVER
     except psutil.Error:
         return False
 

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import page
+from benchmarks import harness, page, stage
 from benchmarks.__main__ import main
-from benchmarks.harness import Row, Side, limited, run_side
+from benchmarks.harness import Figures, Row, Side, limited, run_side
 from benchmarks.lists import write_lists
 from fer_pipeline.core.datasets import open_dataset
 from fer_pipeline.core.index import build_index
+from fer_pipeline_tests import graph
 
 WORK = {
     "index": ["index of AffectNet-like lists, one core", "peak memory of the index"],
@@ -30,6 +31,34 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("drawn")
 
 
+@pytest.fixture
+def once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sides of one function differ in their sizes only: the first is measured, for all."""
+    found: dict[str, Figures] = {}
+
+    def run_once(side: Side) -> Figures:
+        if side.function not in found:
+            found[side.function] = run_side(side)
+        return found[side.function]
+
+    monkeypatch.setattr(harness, "run_side", run_once)
+
+
+@pytest.fixture
+def prepared_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The homes of the crop stage are made in this process; the batches make theirs by a run."""
+
+    def prepare(root: Path, home: Path) -> None:
+        settings = graph.small_settings(root, home, dev_share=0.33)
+        settings.remember()
+        with graph.instance_of(home) as instance:
+            made = graph.materialize(settings, ["file_list_index", "class_manifest"], instance)
+        assert made.success
+
+    monkeypatch.setattr(stage, "prepare", prepare)
+
+
+@pytest.mark.usefixtures("once", "prepared_here")
 @pytest.mark.parametrize("subject", WORK)
 def test_each_subject_writes_its_rows_to_the_page(
     subject: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

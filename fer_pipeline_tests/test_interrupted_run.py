@@ -5,15 +5,24 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
 from fer_pipeline_tests.graph import Ended, fer_pipeline
-from fer_pipeline_tests.interruptions import Command, Pages, all_end, crops, shards, traces
+from fer_pipeline_tests.interruptions import (
+    SHARD_ROWS,
+    Command,
+    Pages,
+    all_end,
+    crops,
+    make_crops,
+    shards,
+    traces,
+    undisturbed,
+    without_crops,
+)
 
-SHARD_ROWS = 15
 # One step at a time: each kill then falls between two shards, with more of them to come.
 SMALL = {"FER_SHARD_ROWS": str(SHARD_ROWS), "FER_WORKERS": "1"}
 WORDS = ("--select", "face_crops", "--json")
@@ -33,28 +42,16 @@ def start() -> Iterator[Callable[..., Command]]:
         victim.end()
 
 
-@pytest.fixture(scope="module")
-def expected(drawn_release: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+@pytest.fixture
+def expected(drawn_release: Path) -> dict[str, bytes]:
     """The shards and their list after a run that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("undisturbed") / "home"
-    settings = graph.early_copy(drawn_release, folder).model_copy(update={"shard_rows": SHARD_ROWS})
-    with dg.DagsterInstance.ephemeral() as instance:
-        for shard in settings.crops_folder.iterdir():
-            shard.unlink()
-        assert graph.materialize(settings, ["face_crops"], instance).success
-    made = dict(crops(settings.crops_folder))
-    assert len(made) > 4
-    return made
+    return dict(undisturbed(drawn_release))
 
 
 @pytest.fixture
 def settings(drawn_release: Path, tmp_path: Path) -> Settings:
     """A home whose crops are yet to be made."""
-    found = graph.early_copy(drawn_release, tmp_path / "home")
-    found.remember()
-    for shard in found.crops_folder.iterdir():
-        shard.unlink()
-    return found
+    return without_crops(drawn_release, tmp_path / "home")
 
 
 def _completed(settings: Settings, expected: dict[str, bytes]) -> Ended:
@@ -64,6 +61,18 @@ def _completed(settings: Settings, expected: dict[str, bytes]) -> Ended:
     assert crops(settings.crops_folder) == expected
     assert traces(settings.home) == []
     return ended
+
+
+def _is_gone_on_with(settings: Settings, expected: dict[str, bytes]) -> None:
+    """What a run left that ended by itself is whole and in order, and kept by the next."""
+    there = shards(settings.crops_folder)
+    assert 0 < len(there) < len(expected) - 1
+    stamps = {name: (settings.crops_folder / name).stat().st_mtime_ns for name in there}
+    make_crops(settings)
+    assert crops(settings.crops_folder) == expected
+    kept = {name: (settings.crops_folder / name).stat().st_mtime_ns for name in there}
+    assert kept == stamps
+    assert traces(settings.home) == []
 
 
 def test_crops_of_a_killed_run_are_those_of_an_undisturbed_one(
@@ -93,8 +102,7 @@ def test_shard_of_a_killed_worker_is_tried_once_more(
     victim = start(settings.home, **SMALL)
     victim.wait_until(lambda: bool(shards(settings.crops_folder)))
     ending = victim.workers()
-    victim.wait_until(lambda: bool(victim.workers(but=ending)))
-    (worker,) = victim.workers(but=ending)
+    (worker,) = victim.wait_until(lambda: victim.workers(but=ending))
     worker.kill()
     assert victim.process.wait(timeout=120) == 0, victim.said
     assert "was killed by signal 9 (SIGKILL): trying once more" in victim.said
@@ -117,12 +125,7 @@ def test_run_whose_workers_are_always_killed_says_so_and_keeps_what_was_made(
         victim.said
     )
     assert "Traceback" not in victim.said
-    there = shards(settings.crops_folder)
-    assert 0 < len(there) < len(expected) - 1
-    stamps = {name: (settings.crops_folder / name).stat().st_mtime_ns for name in there}
-    _completed(settings, expected)
-    kept = {name: (settings.crops_folder / name).stat().st_mtime_ns for name in there}
-    assert kept == stamps
+    _is_gone_on_with(settings, expected)
 
 
 def test_run_stopped_by_ctrl_c_says_so_and_is_gone_on_with(
@@ -134,7 +137,7 @@ def test_run_stopped_by_ctrl_c_says_so_and_is_gone_on_with(
     assert victim.process.wait(timeout=120) == 1, victim.said
     assert "failed: stopped: run again, which goes on from what is there" in victim.said
     assert "Traceback" not in victim.said
-    _completed(settings, expected)
+    _is_gone_on_with(settings, expected)
 
 
 def test_run_of_the_pages_whose_daemon_is_killed_is_closed_and_made_again(
@@ -160,7 +163,7 @@ def trained(
     ended, and how the run ended that was left in peace.
     """
     early = graph.early_copy(drawn_release, tmp_path_factory.mktemp("training") / "home")
-    settings = early.model_copy(update={"minutes": 0.1})
+    settings = early.model_copy(update={"minutes": 0.05})
     settings.remember()
     words = ("--select", "three_class/trained_model", "--json")
     killed: list[tuple[str, bool]] = []
@@ -168,20 +171,13 @@ def trained(
         known = set(graph.tracked_runs(settings.home))
         victim = Command("run", "--home", settings.home, *words)
         try:
-            victim.wait_until(
-                lambda known=known: (
-                    "RUNNING"
-                    in {
-                        status
-                        for run, status in graph.tracked_runs(settings.home).items()
-                        if run not in known
-                    }
-                )
+            (run,) = victim.wait_until(
+                lambda known=known: set(graph.tracked_runs(settings.home)) - known
             )
             ended = all_end(victim.kill(whole_group))
         finally:
             victim.end()
-        (run,) = set(graph.tracked_runs(settings.home)) - known
+        assert graph.tracked_runs(settings.home)[run] == "RUNNING"
         killed.append((run, ended))
     return settings, killed, fer_pipeline("run", "--home", settings.home, *words)
 
