@@ -1,4 +1,4 @@
-"""An epoch of batches from crop shards, beside training and beside a loop over photo files."""
+"""Batches from crop shards, beside training, a loop over photo files and arrays in memory."""
 
 import shutil
 import time
@@ -16,6 +16,7 @@ _FEWEST = 160
 _CLASSES = ("Neutral", "Happiness", "Sadness", "Surprise", "Anger")
 _BATCH = 64
 _STEPS = 150
+_FEED_STEPS = 60
 
 
 def rows(bench: Bench) -> Iterator[Row]:
@@ -48,6 +49,21 @@ def rows(bench: Bench) -> Iterator[Row]:
             target,
             size,
         )
+    feed = bench.medians(
+        {name: Side(f"batches:{name}", given, one_core=False) for name in ("fed", "fit", "looped")}
+    )
+    for name, beside in (
+        ("fit", "keras.Model.fit on arrays in memory"),
+        ("looped", "train_on_batch on slices of arrays in memory"),
+    ):
+        yield Row(
+            "training feed: preset cpu from shards, augmented",
+            rate(feed["fed"]),
+            f"{beside}, the same network as they are: {rate(feed[name])}",
+            feed["fed"]["rate"] / feed[name]["rate"],
+            0.95,
+            bench.times(int(feed["fed"]["faces"]), "faces"),
+        )
     shutil.rmtree(home / "crops", ignore_errors=True)
 
 
@@ -62,17 +78,63 @@ def epoch(home: str) -> Figures:
 
 
 def training(home: str) -> Figures:
+    return _trained(home, _STEPS, threads=1)
+
+
+def fed(home: str) -> Figures:
+    return _trained(home, _FEED_STEPS, threads=None)
+
+
+def _trained(home: str, steps: int, threads: int | None) -> Figures:
     from fer_pipeline.core.presets import PRESETS
     from fer_pipeline.core.train import prepare_process, train
 
-    prepare_process(0, threads=1)
+    prepare_process(0, threads)
     preset = PRESETS["cpu"]
-    few = _first(_examples(Path(home), "train"), _STEPS * _BATCH)
+    few = _first(_examples(Path(home), "train"), steps * _BATCH)
     dev = _first(_examples(Path(home), "dev"), _BATCH)
     recipe = replace(preset.recipe, target_steps=1, min_epochs=2, max_epochs=2)
     done = train(few, dev, _CLASSES, replace(preset, recipe=recipe), seed=0)
     # The first epoch also builds the graph.
-    return {"rate": done.history[-1].images_per_second}
+    return {"rate": done.history[-1].images_per_second, "faces": len(few)}
+
+
+def fit(home: str) -> Figures:
+    network, pixels, target, weight = _in_memory(home)
+    # In order, as `looped` takes them: shuffling copies every batch once more.
+    options = {"sample_weight": weight, "batch_size": _BATCH, "shuffle": False, "verbose": 0}
+    network.fit(pixels, target, **options)
+    started = time.perf_counter()
+    network.fit(pixels, target, **options)
+    return {"rate": len(pixels) / (time.perf_counter() - started)}
+
+
+def looped(home: str) -> Figures:
+    network, pixels, target, weight = _in_memory(home)
+    for _ in range(2):
+        started = time.perf_counter()
+        for start in range(0, len(pixels), _BATCH):
+            part = slice(start, start + _BATCH)
+            network.train_on_batch(pixels[part], target[part], sample_weight=weight[part])
+    return {"rate": len(pixels) / (time.perf_counter() - started)}
+
+
+def _in_memory(home: str) -> tuple[Any, Any, Any, Any]:
+    """The network that `train` trains, compiled alike, and its crops, targets and weights."""
+    import numpy as np
+
+    from fer_pipeline.core.compiling import compile_network
+    from fer_pipeline.core.examples import load_images
+    from fer_pipeline.core.network import build_network, training_twin
+    from fer_pipeline.core.presets import PRESETS
+    from fer_pipeline.core.train import prepare_process
+
+    prepare_process(0, threads=None)
+    preset = PRESETS["cpu"]
+    few = _first(_examples(Path(home), "train"), _FEED_STEPS * _BATCH)
+    network = training_twin(build_network(preset, len(_CLASSES), seed=0))
+    compile_network(network, preset)
+    return network, load_images(few).astype(np.float32), few.target, few.weight
 
 
 def files(faces: str) -> Figures:

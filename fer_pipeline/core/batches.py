@@ -1,7 +1,8 @@
-"""Batches for training and scoring: order, augmentation, label smoothing, weights.
+"""Batches for training and scoring: order, sampling, label smoothing, weights.
 
 A bounded part of the crops is in memory at a time, whatever the size of the data. Which
-examples belong to a split is decided in `examples.py`.
+examples belong to a split is decided in `examples.py`, how crops are changed in
+`augmentation.py`.
 """
 
 import threading
@@ -12,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_pipeline.core.augmentation import augment, mixup
 from fer_pipeline.core.examples import Examples, load_images
-from fer_pipeline.core.presets import Augmentation, ClassWeighting
+from fer_pipeline.core.presets import Augmentation, ClassWeighting, Recipe, Sampling
 
 POOL_BYTES = 256 * 2**20
 """Bytes of crops that a `CropBatches` holds in memory at most (or two shards, if larger)."""
@@ -47,43 +49,23 @@ def example_weights(examples: Examples, weighting: ClassWeighting) -> NDArray[np
     return np.asarray(weights / weights.mean(), np.float32)
 
 
-def augment(
-    images: NDArray[np.uint8], augmentation: Augmentation, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Random flip, rotation, shift, zoom, brightness and contrast of each image.
+def draws(examples: Examples, sampling: Sampling) -> NDArray[np.float64]:
+    """(n,) how often an epoch draws each example on average; the sum is n.
 
-    uint8 (n, h, w, c) to float32 (n, h, w, c) in 0..255; the border is reflected. One affine
-    warp an image, so that it is resampled once.
+    "natural" draws each once, "balanced" each class (the example's `expression`) equally often.
     """
-    import cv2
+    if sampling == "natural":
+        return np.ones(len(examples))
+    counts = np.bincount(examples.expression, minlength=examples.target.shape[1])
+    share = len(examples) / np.count_nonzero(counts)
+    return share / counts[examples.expression]
 
-    count, height, width, channels = images.shape
-    angle = np.deg2rad(rng.uniform(-1, 1, count) * augmentation.rotation)
-    zoom = 1 + rng.uniform(-1, 1, count) * augmentation.scale
-    shift = rng.uniform(-1, 1, (count, 2)) * augmentation.shift * (width, height)
-    mirror = np.where(rng.random(count) < 0.5, -1.0, 1.0) if augmentation.flip else np.ones(count)
-    gain = 1 + rng.uniform(-1, 1, (count, 1, 1, 1)) * augmentation.contrast
-    bias = rng.uniform(-1, 1, (count, 1, 1, 1)) * augmentation.brightness * 255
 
-    cosine, sine = zoom * np.cos(angle), zoom * np.sin(angle)
-    linear = np.stack([cosine * mirror, -sine, sine * mirror, cosine], axis=1).reshape(-1, 2, 2)
-    centre = np.array([(width - 1) / 2, (height - 1) / 2])
-    matrices = np.concatenate([linear, (centre + shift - linear @ centre)[:, :, None]], axis=2)
-
-    warped = np.empty((count, height, width, channels), np.float32)
-    for index in range(count):
-        warped[index] = cv2.warpAffine(
-            images[index],
-            matrices[index],
-            (width, height),
-            flags=cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REFLECT_101,
-        ).reshape(height, width, channels)
-    # In place: this thread shares its cores with the training step.
-    warped -= 127.5
-    warped *= gain.astype(np.float32)
-    warped += (bias + 127.5).astype(np.float32)
-    return np.clip(warped, 0, 255, out=warped)
+def training_prior(examples: Examples, recipe: Recipe) -> tuple[float, ...]:
+    """The K class shares that training by `recipe` effectively sees: drawn and weighted; sum 1."""
+    seen = draws(examples, recipe.sampling) * example_weights(examples, recipe.class_weighting)
+    shares = seen @ examples.target
+    return tuple(float(share) for share in shares / shares.sum())
 
 
 class _CropPool:
@@ -99,9 +81,18 @@ class _CropPool:
 
 
 class _EpochPlan:
-    """The order of one epoch: pools of whole shards, shuffled, then rows within each pool."""
+    """The order of one epoch: pools of whole shards, shuffled, then rows within each pool.
 
-    def __init__(self, examples: Examples, pool_bytes: int, rng: np.random.Generator | None):
+    `wanted` (n,) is how often each example comes on average; None for each once.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        pool_bytes: int,
+        rng: np.random.Generator | None,
+        wanted: NDArray[np.float64] | None = None,
+    ):
         crop_bytes = int(np.prod(examples.image_shape))
         sizes = np.bincount(examples.shard_index, minlength=len(examples.shards)) * crop_bytes
         used = np.flatnonzero(sizes)
@@ -118,14 +109,35 @@ class _EpochPlan:
             pools[-1].append(int(shard))
             filled += int(sizes[shard])
         self.pools = [tuple(sorted(pool)) for pool in pools]
+        times = None if wanted is None or rng is None else _whole_draws(examples, wanted, rng)
         orders = []
         for pool in self.pools:
             members = np.flatnonzero(np.isin(examples.shard_index, pool))
+            if times is not None:
+                members = np.repeat(members, times[members])
             if rng is not None:
                 rng.shuffle(members)
             orders.append(members)
         self.order = np.concatenate(orders)
         self.ends = np.cumsum([len(members) for members in orders])
+
+
+def _whole_draws(
+    examples: Examples, wanted: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """(n,) whole numbers of draws, on average `wanted`: systematic sampling, class by class.
+
+    The sum is n, and each class comes as often as wanted to within one draw.
+    """
+    # Shuffled within the class: otherwise neighbours would never be drawn together.
+    by_class = np.lexsort((rng.random(len(examples)), examples.expression))
+    upto = np.floor(np.cumsum(wanted[by_class]) + rng.random())
+    times = np.diff(upto, prepend=0.0).astype(np.int64)
+    # Rounding in the sum can cost or add the last draw.
+    times[-1] += len(examples) - times.sum()
+    placed = np.empty_like(times)
+    placed[by_class] = times
+    return placed
 
 
 class _Source:
@@ -141,12 +153,16 @@ class _Source:
         augmentation: Augmentation | None,
         label_smoothing: float,
         class_weighting: ClassWeighting,
+        sampling: Sampling,
+        mixup_alpha: float,
         pool_bytes: int,
     ) -> None:
         self._examples = examples
         self._seed = seed
         self._shuffle = shuffle
         self._augmentation = augmentation
+        self._mixup = mixup_alpha
+        self._wanted = None if sampling == "natural" else draws(examples, sampling)
         self._pool_bytes = pool_bytes
         classes = examples.target.shape[1]
         self._target = examples.target * np.float32(1 - label_smoothing) + np.float32(
@@ -167,7 +183,7 @@ class _Source:
         with self._lock:
             self.epoch = epoch
             rng = np.random.default_rng([self._seed, epoch]) if self._shuffle else None
-            self._plan = _EpochPlan(self._examples, self._pool_bytes, rng)
+            self._plan = _EpochPlan(self._examples, self._pool_bytes, rng, self._wanted)
 
     def indices(self, number: int) -> NDArray[np.intp]:
         return self._plan.order[self.bounds[number] : self.bounds[number + 1]]
@@ -176,12 +192,15 @@ class _Source:
         with self._lock:
             epoch, chosen = self.epoch, self.indices(number)
             images = self._crops(number, chosen)
+        rng = np.random.default_rng([self._seed, epoch, number])
         if self._augmentation is None:
             pixels = images.astype(np.float32)
         else:
-            rng = np.random.default_rng([self._seed, epoch, number])
             pixels = augment(images, self._augmentation, rng)
-        return pixels, self._target[chosen], self._weight[chosen]
+        target, weight = self._target[chosen], self._weight[chosen]
+        if self._mixup:
+            return mixup(pixels, target, weight, self._mixup, rng)
+        return pixels, target, weight
 
     def _crops(self, number: int, chosen: NDArray[np.intp]) -> NDArray[np.uint8]:
         span = np.arange(self.bounds[number], self.bounds[number + 1])
@@ -211,16 +230,21 @@ def crop_batches(
     augmentation: Augmentation | None = None,
     label_smoothing: float = 0.0,
     class_weighting: ClassWeighting = "none",
+    sampling: Sampling = "natural",
+    mixup_alpha: float = 0.0,
     pool_bytes: int = POOL_BYTES,
 ) -> Any:
-    """A `keras.utils.PyDataset` over `examples`, each once an epoch.
+    """A `keras.utils.PyDataset` over `examples`, each once an epoch (or as `draws` says).
 
     Item i is (images float32 (b, h, w, c) in 0..255, targets float32 (b, K), weights float32
     (b,)) with b at most `batch_size` and batches equal to within one example. It depends on
     seed, epoch and i alone, whatever the threads. `shuffle` mixes shards, then rows within a
     pool of shards of at most `pool_bytes` bytes; without it the order is that of `examples`.
-    `on_epoch_end` moves to the next epoch; `indices(i)` names the examples of batch i.
+    Sampling other than "natural" needs `shuffle`. `on_epoch_end` moves to the next epoch,
+    `start_epoch(e)` to epoch e (from 0); `indices(i)` names the examples of batch i.
     """
+    if sampling != "natural" and not shuffle:
+        raise ValueError(f"sampling {sampling!r} is drawn anew for each epoch: it needs shuffle")
     source = _Source(
         examples,
         batch_size,
@@ -229,6 +253,8 @@ def crop_batches(
         augmentation=augmentation,
         label_smoothing=label_smoothing,
         class_weighting=class_weighting,
+        sampling=sampling,
+        mixup_alpha=mixup_alpha,
         pool_bytes=pool_bytes,
     )
     return _dataset_class()(source)
@@ -255,5 +281,8 @@ def _dataset_class() -> Any:
 
         def on_epoch_end(self) -> None:
             self._source.start_epoch(self._source.epoch + 1)
+
+        def start_epoch(self, epoch: int) -> None:
+            self._source.start_epoch(epoch)
 
     return CropBatches

@@ -5,8 +5,8 @@ for. The rules of the two label sources live here. Batches, augmentation and cla
 in `batches.py`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -47,12 +47,19 @@ class Examples:
         return len(self.row)
 
 
+def with_labels(examples: Examples) -> Examples:
+    """The same examples, the target of each its class alone, whatever votes say."""
+    targets = np.eye(examples.target.shape[1], dtype=np.float32)[examples.expression]
+    return replace(examples, target=targets)
+
+
 def select_examples(
     shards: Sequence[Location],
     manifest: pa.Table,
     classes: Sequence[str],
     split: str,
     label_source: str,
+    vote_share: float = 0.0,
 ) -> Examples:
     """The manifest rows of `split` that have a crop and belong to one of `classes`.
 
@@ -61,8 +68,12 @@ def select_examples(
     divided by their sum; left out are rows without votes, rows where two emotions share the
     first place, and rows whose first place is not one of `classes`.
 
-    Raises InputError when a class or label source is unknown, the data set has no votes, the
-    shards do not cover the manifest or differ in crop size, or no example is left.
+    With `vote_share` (0 to 1, for training) the targets of listed labels are mixed with the vote
+    shares of `classes`, this much of them, where a row has votes for any; `expression` stays the
+    listed label.
+
+    Raises InputError when a class or label source is unknown, the data set has no votes that are
+    asked for, the shards do not cover the manifest or differ in crop size, or no example is left.
     """
     unknown = [name for name in classes if name not in NAMES[:EXPRESSIONS]]
     if unknown or not classes:
@@ -78,12 +89,15 @@ def select_examples(
         raise InputError(
             f"The label source {label_source!r} is unknown, choose from {', '.join(LABEL_SOURCES)}."
         )
+    expression = target.argmax(axis=1)
+    if label_source == "listed" and vote_share:
+        target = _mixed_with_votes(manifest, classes, position, target, vote_share)
     in_split = pc.equal(manifest["split"], split).to_numpy()
     kept = in_split[position]
-    position, target = position[kept], target[kept]
+    position, target, expression = position[kept], target[kept], expression[kept]
 
     shard_index, row, usable, image_shape = _find_crops(shards, manifest, position)
-    position, target = position[usable], target[usable]
+    position, target, expression = position[usable], target[usable], expression[usable]
     if not len(position):
         raise InputError(
             f"Split {split!r} holds no usable face of {', '.join(classes)}: "
@@ -98,7 +112,7 @@ def select_examples(
         weight=chosen["weight"].to_numpy().astype(np.float32),
         face_id=chosen["face_id"].to_numpy(),
         group_id=chosen["group_id"].to_numpy(),
-        expression=target.argmax(axis=1),
+        expression=expression,
         image_shape=image_shape,
     )
 
@@ -120,6 +134,14 @@ def load_images(
             path = examples.shards[shard_index[places[0]]]
             _read_into(images, places, path, examples.row[wanted[places]])
     return images
+
+
+def image_parts(
+    examples: Examples, indices: NDArray[np.integer], at_once: int = 1024
+) -> Iterator[NDArray[np.uint8]]:
+    """The crops at `indices` as `load_images` gives them, at most `at_once` of them at a time."""
+    for start in range(0, len(indices), at_once):
+        yield load_images(examples, indices[start : start + at_once])
 
 
 def _read_into(
@@ -165,39 +187,62 @@ def _vote_targets(
     manifest: pa.Table, classes: Sequence[str]
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Positions in the manifest and (n, K) vote shares of the rows that `classes` won."""
-    if manifest["votes"].null_count == len(manifest):
-        raise InputError(
-            "The data set has no FER+ votes in its manifest: use the label source 'listed'."
-        )
-    votes = vote_matrix(manifest["votes"])
+    votes = _votes(manifest, "use the label source 'listed'")
     codes = [CODES[name] for name in classes]
     position = np.flatnonzero(np.isin(majority_expression(votes), codes))
     shares = votes[position][:, codes].astype(np.float32)
     return position, shares / shares.sum(axis=1, keepdims=True)
 
 
+def _mixed_with_votes(
+    manifest: pa.Table,
+    classes: Sequence[str],
+    position: NDArray[np.intp],
+    target: NDArray[np.float32],
+    vote_share: float,
+) -> NDArray[np.float32]:
+    """Targets (n, K) of the rows at `position`, `vote_share` of each taken from its votes."""
+    votes = _votes(manifest, "leave vote_share at 0")[position]
+    counts = votes[:, [CODES[name] for name in classes]].astype(np.float32)
+    total = counts.sum(axis=1, keepdims=True)
+    shares = np.where(total > 0, counts / np.maximum(total, 1), target)
+    return np.asarray(target + np.float32(vote_share) * (shares - target), np.float32)
+
+
+def _votes(manifest: pa.Table, remedy: str) -> NDArray[np.int16]:
+    """(n, 10) vote counts of all rows, 0 where a row has none."""
+    if manifest["votes"].null_count == len(manifest):
+        raise InputError(f"The data set has no FER+ votes in its manifest: {remedy}.")
+    return vote_matrix(manifest["votes"])
+
+
 def _find_crops(
     shards: Sequence[Location], manifest: pa.Table, position: NDArray[np.intp]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_], tuple[int, int, int]]:
     """Shard, row and status "ok" of the manifest rows at `position`, and the crop shape."""
-    shard_of = np.full(len(manifest), -1, np.int32)
-    row_of = np.full(len(manifest), -1, np.int32)
-    ok_of = np.zeros(len(manifest), np.bool_)
     shapes: dict[tuple[int, int, int], Location] = {}
-    ids = manifest["face_id"].combine_chunks()
-    for number, path in enumerate(shards):
+    tables = []
+    for path in shards:
         table = pq.read_table(parquet_source(path), columns=["face_id", "status"])
         shapes.setdefault(_crop_shape(path, table.schema), path)
-        place = pc.fill_null(pc.index_in(table["face_id"], value_set=ids), -1).to_numpy()
-        known = place >= 0
-        shard_of[place[known]] = number
-        row_of[place[known]] = np.flatnonzero(known)
-        ok_of[place[known]] = pc.equal(table["status"], "ok").to_numpy()[known]
+        tables.append(table.replace_schema_metadata())
     if len(shapes) != 1:
         raise InputError(
             f"The crop shards {[str(path) for path in shapes.values()]} differ in crop size or "
             "are missing: make the crops again."
         )
+    ids = manifest["face_id"].combine_chunks()
+    faces = pa.concat_tables(tables)
+    # One look-up for all shards: the table of a million ids costs a second to make.
+    place = pc.fill_null(pc.index_in(faces["face_id"], value_set=ids), -1).to_numpy()
+    known = place >= 0
+    shard_of = np.full(len(manifest), -1, np.int32)
+    row_of = np.full(len(manifest), -1, np.int32)
+    ok_of = np.zeros(len(manifest), np.bool_)
+    rows = [table.num_rows for table in tables]
+    shard_of[place[known]] = np.repeat(np.arange(len(shards)), rows)[known]
+    row_of[place[known]] = np.concatenate([np.arange(count) for count in rows])[known]
+    ok_of[place[known]] = pc.equal(faces["status"], "ok").to_numpy()[known]
     lost = position[shard_of[position] < 0]
     if len(lost):
         raise InputError(

@@ -6,7 +6,7 @@ be scored and used for recognition.
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from fer_pipeline.core.crop import CropSettings
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import published
 
-_CARD = "fer_pipeline.json"
+CARD = "fer_pipeline.json"
+"""Name of the card in the archive."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class ModelCard:
 
     `classes` are in the order of the outputs; `crop` is how its faces were prepared; `trained_on`
     tells where the model comes from (data set, preset, seed, manifest hash) as plain values.
+    Cards that were written before a field existed are read with its default.
     """
 
     stream: str
@@ -31,6 +33,16 @@ class ModelCard:
     crop: CropSettings
     label_source: str
     trained_on: Mapping[str, Any]
+    temperature: float = 1.0
+    """What the model divides its logits by; it is part of the file, see `served_model`."""
+    flip: bool = False
+    """Whether the model averages its logits over a crop and the crop's mirror image."""
+    training_prior: tuple[float, ...] | None = None
+    """Class shares that training effectively saw (after sampling and weights); None: not known."""
+    prior: tuple[float, ...] | None = None
+    """Class shares that the probabilities were fitted to assume; None: not known."""
+    unfitted: str | None = None
+    """Why temperature and class bias were not fitted; None where they were, or isn't known."""
 
 
 def save_model(model: Any, card: ModelCard, path: Path) -> None:
@@ -40,7 +52,7 @@ def save_model(model: Any, card: ModelCard, path: Path) -> None:
         try:
             model.save(whole)
             with zipfile.ZipFile(whole, "a") as archive:
-                archive.writestr(_CARD, json.dumps(asdict(card), indent=2, sort_keys=True))
+                archive.writestr(CARD, json.dumps(asdict(card), indent=2, sort_keys=True))
             whole.replace(temporary)
         finally:
             whole.unlink(missing_ok=True)
@@ -50,19 +62,31 @@ def read_card(path: Path) -> ModelCard:
     """The card of a model file; raises InputError when `path` is no model of this pipeline."""
     try:
         with zipfile.ZipFile(path) as archive:
-            stored = json.loads(archive.read(_CARD))
-        return ModelCard(
-            stream=stored["stream"],
-            classes=tuple(stored["classes"]),
-            crop=CropSettings(**stored["crop"]),
-            label_source=stored["label_source"],
-            trained_on=stored["trained_on"],
-        )
+            return card_of(json.loads(archive.read(CARD)))
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
         raise InputError(
-            f"{path} is no model file of this pipeline (a .keras archive with {_CARD}): "
+            f"{path} is no model file of this pipeline (a .keras archive with {CARD}): "
             "give one that a training run logged"
         ) from error
+
+
+def card_of(stored: Mapping[str, Any]) -> ModelCard:
+    """The card that was stored as `dataclasses.asdict` gives it.
+
+    Raises KeyError, TypeError or ValueError when the values are no card's.
+    """
+    return ModelCard(
+        stream=stored["stream"],
+        classes=tuple(stored["classes"]),
+        crop=CropSettings(**stored["crop"]),
+        label_source=stored["label_source"],
+        trained_on=stored["trained_on"],
+        temperature=float(stored.get("temperature", 1.0)),
+        flip=bool(stored.get("flip", False)),
+        training_prior=_shares(stored.get("training_prior")),
+        prior=_shares(stored.get("prior")),
+        unfitted=stored.get("unfitted"),
+    )
 
 
 def load_model(path: Path) -> tuple[Any, ModelCard]:
@@ -74,3 +98,7 @@ def load_model(path: Path) -> tuple[Any, ModelCard]:
         return keras.models.load_model(path, compile=False), card
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path} can't be loaded as a Keras model: {error}") from error
+
+
+def _shares(stored: Sequence[float] | None) -> tuple[float, ...] | None:
+    return None if stored is None else tuple(float(share) for share in stored)

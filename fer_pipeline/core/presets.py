@@ -1,17 +1,23 @@
 """The presets: crop size, network and recipe that belong together, as plain values.
 
-What a preset means is done elsewhere: `network.py` builds the network, `batches.py` augments,
-`train.py` follows the recipe. Nothing here imports more than the standard library, so the
-command line and the graph can read a preset without loading a training framework.
+What a preset means is done elsewhere: `network.py` builds the network, `augmentation.py` and
+`batches.py` make its batches, `train.py` follows the recipe; single values are replaced by name
+in `overrides.py`. Nothing here imports more than the standard library, so the command line and
+the graph can read a preset without loading a training framework.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Colour = Literal["grey", "rgb"]
 ClassWeighting = Literal["none", "sqrt", "inverse"]
+Sampling = Literal["natural", "balanced"]
+OptimizerName = Literal["adamw", "sgd"]
+
+_SMALL_PICTURE = 64
+"""Pictures of faces up to this side, in pixels, hold no more than grey crops of 48 pixels show."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +50,27 @@ class Augmentation:
     """Share of the full range (255) that is added or taken away."""
     contrast: float
     """Share: 0.2 multiplies the distance from mid-grey by 0.8 to 1.2."""
+    erasing: float = 0.0
+    """Share of the crops of which a random rectangle is painted over."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How a network is trained.
 
-    `learning_rate` is the peak, reached after the share `warmup` of the schedule.
+    `optimizer` is AdamW, or SGD with Nesterov momentum of 0.9; both decay kernels by
+    `weight_decay` times the learning rate. `learning_rate` is the peak, reached after the share
+    `warmup` of the schedule.
     `target_steps`, `min_epochs` and `max_epochs` fit the length to the size of the data; with
     a time limit `max_epochs` alone bounds the length. `patience` is the number of epochs
     without a better dev macro-F1 after which training ends.
+
+    `ema` is the decay at each step of the moving average of the weights, which is what is
+    evaluated and kept; 0 keeps the weights of the last step. `sampling` "balanced" draws every
+    class equally often in an epoch. `prior_correction` brings the probabilities from the class
+    shares that training saw to those of the dev split. `mixup` is the parameter of the beta
+    distribution by which pairs of crops are blended, 0 for none. `flip_at_test` averages the
+    model over a crop and its mirror image wherever it is used.
     """
 
     batch_size: int
@@ -67,6 +84,12 @@ class Recipe:
     max_epochs: int
     patience: int
     augmentation: Augmentation
+    optimizer: OptimizerName = "adamw"
+    ema: float = 0.0
+    sampling: Sampling = "natural"
+    prior_correction: bool = False
+    mixup: float = 0.0
+    flip_at_test: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,6 +124,15 @@ class Preset:
 
 
 _LIGHT = Augmentation(flip=True, rotation=10.0, shift=0.08, scale=0.1, brightness=0.1, contrast=0.2)
+_STRONG = Augmentation(
+    flip=True,
+    rotation=10.0,
+    shift=0.1,
+    scale=0.2,
+    brightness=0.15,
+    contrast=0.3,
+    erasing=0.25,
+)
 
 PRESETS: Mapping[str, Preset] = {
     preset.name: preset
@@ -109,8 +141,9 @@ PRESETS: Mapping[str, Preset] = {
             name="smoke",
             side=48,
             colour="grey",
+            # In 600 steps this network learns too little rather than too much: no dropout.
             network=NetworkShape(
-                stem_kernel=5, stem_stride=2, widths=(16, 32, 64), blocks=(1, 1, 1), dropout=0.2
+                stem_kernel=5, stem_stride=2, widths=(16, 32, 64), blocks=(1, 1, 1), dropout=0.0
             ),
             recipe=Recipe(
                 batch_size=32,
@@ -146,9 +179,11 @@ PRESETS: Mapping[str, Preset] = {
                 class_weighting="sqrt",
                 target_steps=10_000,
                 min_epochs=3,
-                max_epochs=80,
-                patience=25,
+                max_epochs=300,
+                patience=60,
                 augmentation=_LIGHT,
+                ema=0.998,
+                flip_at_test=True,
             ),
         ),
         Preset(
@@ -168,16 +203,75 @@ PRESETS: Mapping[str, Preset] = {
                 warmup=0.05,
                 weight_decay=5e-2,
                 label_smoothing=0.1,
-                class_weighting="sqrt",
+                class_weighting="none",
                 target_steps=40_000,
                 min_epochs=8,
                 max_epochs=100,
                 patience=15,
-                augmentation=Augmentation(
-                    flip=True, rotation=15.0, shift=0.1, scale=0.15, brightness=0.15, contrast=0.3
-                ),
+                augmentation=_STRONG,
+                ema=0.999,
+                sampling="balanced",
+                flip_at_test=True,
+            ),
+        ),
+        # Pictures that are small faces already, such as FER2013's: ResNet-18 with a stem that
+        # keeps every pixel.
+        Preset(
+            name="gpu-small",
+            side=48,
+            colour="grey",
+            network=NetworkShape(
+                stem_kernel=3,
+                stem_stride=1,
+                widths=(64, 128, 256, 512),
+                blocks=(2, 2, 2, 2),
+                dropout=0.3,
+            ),
+            recipe=Recipe(
+                batch_size=128,
+                learning_rate=0.1,
+                warmup=0.05,
+                weight_decay=1e-3,
+                label_smoothing=0.1,
+                class_weighting="none",
+                target_steps=34_000,
+                min_epochs=30,
+                max_epochs=300,
+                patience=60,
+                augmentation=_STRONG,
+                optimizer="sgd",
+                ema=0.999,
+                mixup=0.2,
+                flip_at_test=True,
             ),
         ),
     )
 }
 """The presets by name."""
+
+
+def preset_for(name: str, picture_side: int | None) -> Preset:
+    """The preset that the choice `name` (smoke, cpu or gpu) means for a data set.
+
+    `picture_side` is the height and width in pixels of the data set's pictures where these are
+    the faces themselves, None where the faces are cut out of photos. Of pictures of at most 64
+    pixels "gpu" takes grey crops of 48 pixels with a network that keeps their resolution.
+    """
+    small = picture_side is not None and picture_side <= _SMALL_PICTURE
+    return PRESETS["gpu-small" if name == "gpu" and small else name]
+
+
+def preset_of(values: Mapping[str, Any]) -> Preset:
+    """The preset that `dataclasses.asdict` turned into these values, as JSON gives them back.
+
+    Raises KeyError, TypeError or ValueError when they are no preset's.
+    """
+    network, recipe = dict(values["network"]), dict(values["recipe"])
+    sequences = {name: tuple(int(one) for one in network[name]) for name in ("widths", "blocks")}
+    return Preset(
+        name=values["name"],
+        side=int(values["side"]),
+        colour=values["colour"],
+        network=NetworkShape(**network | sequences),
+        recipe=Recipe(**recipe | {"augmentation": Augmentation(**recipe["augmentation"])}),
+    )

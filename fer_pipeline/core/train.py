@@ -1,28 +1,39 @@
 """Training: a network fitted to examples within a number of epochs or minutes.
 
 Backend-agnostic Keras 3; what only TensorFlow offers is asked for behind its name. Which crops
-are used is decided in `examples.py`, their order in `batches.py`; scores for reports are in
-`metrics.py`; files and tracking are the caller's.
+are used is decided in `examples.py`, their order in `batches.py`, the learning rate in
+`schedule.py`, a step in `learner.py`; how a trained network is made ready for use in
+`serving.py`; files and tracking are the caller's. Run as a program it trains a bundle, see
+`elsewhere.py`.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_pipeline.core.batches import Batch, crop_batches
+from fer_pipeline.core.batches import Batch, crop_batches, training_prior
+from fer_pipeline.core.calibration import with_prior
+from fer_pipeline.core.checkpoint import Checkpoint, Progress
+from fer_pipeline.core.compiling import jit
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.examples import Examples
+from fer_pipeline.core.examples import Examples, with_labels
+from fer_pipeline.core.learner import Learner
 from fer_pipeline.core.metrics import confusion_matrix, confusion_scores
-from fer_pipeline.core.network import build_network, training_twin
+from fer_pipeline.core.network import build_network, shift_logits
 from fer_pipeline.core.presets import Preset
+from fer_pipeline.core.schedule import Clock
+from fer_pipeline.core.transfer import Source, Transferred, take_weights
 
 Stopped = Literal["schedule", "early", "time"]
+
+_log = logging.getLogger(__name__)
 
 _DEV_BATCH = 256
 _PREFETCH = 3
@@ -61,10 +72,17 @@ class TrainingResult:
     """The epoch with the highest dev macro-F1, the first one of equals."""
     stopped: Stopped
     """What ended training: the schedule, no better dev macro-F1, or the time limit."""
+    training_prior: tuple[float, ...]
+    """K class shares that training effectively saw."""
+    prior: tuple[float, ...]
+    """K class shares that the probabilities are to assume: those of the labels, drawn and weighted
+    as in training, or with `prior_correction` those of dev."""
+    transferred: Transferred | None
+    """What was taken from the model that training started from."""
 
 
 def prepare_process(seed: int, threads: int | None = None) -> None:
-    """Set up this process for training; call it once, before TensorFlow makes its first tensor.
+    """Set up this process for training, before TensorFlow makes its first tensor where it can be.
 
     Seeds Python, NumPy and the backend, sets `threads` (None leaves the backend's choice, all
     cores) and makes TensorFlow's operations deterministic, so that the same seed, data and
@@ -72,7 +90,9 @@ def prepare_process(seed: int, threads: int | None = None) -> None:
     keeps its memory: TensorFlow frees and takes back its large buffers at every step, and half
     of the time went into page faults without this.
 
-    Raises RuntimeError when TensorFlow has already started with another number of threads.
+    It may be called again. TensorFlow keeps the number of threads that it started with: where
+    that is another one, a warning says so and the process goes on. What it computes is then not
+    equal, bit for bit, to what a process with `threads` threads gives.
     """
     _keep_freed_memory()
     import cv2
@@ -85,12 +105,18 @@ def prepare_process(seed: int, threads: int | None = None) -> None:
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
-        if (
-            threads is not None
-            and threads != tf.config.threading.get_intra_op_parallelism_threads()
-        ):
-            tf.config.threading.set_intra_op_parallelism_threads(threads)
-            tf.config.threading.set_inter_op_parallelism_threads(threads)
+        if threads is not None:
+            try:
+                tf.config.threading.set_intra_op_parallelism_threads(threads)
+                tf.config.threading.set_inter_op_parallelism_threads(threads)
+            except RuntimeError:
+                now = tf.config.threading.get_intra_op_parallelism_threads()
+                _log.warning(
+                    "TensorFlow started with %s in this process and stays with that: figures can "
+                    "differ in their last digits from those with the %d thread(s) asked for.",
+                    f"{now} thread(s)" if now else "all cores",
+                    threads,
+                )
 
 
 def train(
@@ -101,20 +127,30 @@ def train(
     *,
     seed: int,
     minutes: float | None = None,
+    init: Source | None = None,
     on_epoch: Callable[[EpochResult], None] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> TrainingResult:
     """Train a new network on `training`, choosing the epoch by macro-F1 on `dev`.
 
-    AdamW (Loshchilov and Hutter, 2019) with a linear warm-up and a cosine to zero. Without
-    `minutes` the length is `preset.epochs_for` the data, and the same seed gives the same
-    weights after `prepare_process`. With `minutes` the whole call, dev evaluations and graph
-    tracing included, keeps to that time and the cosine reaches zero when it is up; how many
-    steps fit, and so the weights, then depend on the machine.
+    The learning rate has a linear warm-up and a cosine to zero. With `init` the network starts
+    from the weights of that model that fit. Evaluated and kept are the weights, or their moving
+    average where the recipe asks for one, with the probabilities corrected to the class shares
+    of `dev` where it asks for that. Without `minutes` the length is `preset.epochs_for` the
+    data, and the same seed gives the same weights after `prepare_process`. With `minutes` the
+    whole call, dev evaluations and graph tracing included, keeps to that time and the cosine
+    reaches zero when it is up; how many steps fit, and so the weights, then depend on the
+    machine.
 
-    Raises InputError when the crops do not have the preset's shape or `classes` do not match
-    the targets, FloatingPointError when the loss is no longer finite.
+    With a `checkpoint` the state after each epoch is saved, and training goes on from what was
+    saved before, to the weights that one process would have come to; `on_epoch` is told of the
+    epochs that this process trained.
+
+    Raises InputError when the crops do not have the preset's shape, `classes` do not match the
+    targets, `init` fits nowhere, or a class whose share is to be corrected has no example;
+    FloatingPointError when the loss is no longer finite.
     """
-    clock = _Clock(preset, len(training), minutes)
+    clock = Clock(preset, len(training), minutes)
     for examples in (training, dev):
         if examples.image_shape != preset.image_shape:
             raise InputError(
@@ -127,9 +163,15 @@ def train(
                 f"{len(classes)}: select the examples with the same classes."
             )
     recipe = preset.recipe
+    seen = training_prior(training, recipe)
+    prior = (
+        _dev_prior(seen, dev, classes)
+        if recipe.prior_correction
+        else training_prior(with_labels(training), recipe)
+    )
     model = build_network(preset, len(classes), seed)
-    twin = training_twin(model)
-    optimizer = _compile(twin, preset)
+    transferred = None if init is None else take_weights(model, init, classes)
+    learner = Learner(model, preset)
     batches = crop_batches(
         training,
         recipe.batch_size,
@@ -138,59 +180,83 @@ def train(
         augmentation=recipe.augmentation,
         label_smoothing=recipe.label_smoothing,
         class_weighting=recipe.class_weighting,
+        sampling=recipe.sampling,
+        mixup_alpha=recipe.mixup,
     )
     dev_batches = crop_batches(dev, _DEV_BATCH)
-    clock.reserve(_seconds_to_predict(twin, dev_batches))
+    clock.reserve(_seconds_to_predict(learner.network, dev_batches))
 
     history: list[EpochResult] = []
-    best_epoch, best_f1, best_weights = 0, -math.inf, model.get_weights()
-    stopped: Stopped = "schedule"
-    for epoch in range(1, clock.epochs + 1):
+    stopped: Stopped | None = None
+    saved = None if checkpoint is None else checkpoint.load()
+    if saved is not None:
+        arrays, progress = saved
+        learner.restore(arrays)
+        history = [EpochResult(**row) for row in progress.history]
+        stopped = cast("Stopped | None", progress.stopped)
+        clock.resume(progress.step, progress.elapsed)
+        batches.start_epoch(len(history))
+    while stopped is None:
+        epoch = len(history) + 1
         began = time.monotonic()
-        seen, loss, rate = 0, 0.0, 0.0
-        for images, target, weight in _prefetched(batches):
+        count, loss, rate = 0, 0.0, 0.0
+        for batch in _prefetched(batches):
             rate = clock.learning_rate()
-            optimizer.learning_rate = rate
-            logs = twin.train_on_batch(images, target, sample_weight=weight, return_dict=True)
-            loss += float(logs["loss"]) * len(images)
-            seen += len(images)
+            size = len(batch[0])
+            loss += learner.step(batch, rate) * size
+            count += size
             clock.step += 1
             if clock.is_up():
                 break
         if not math.isfinite(loss):
             raise FloatingPointError(f"Training diverged: the loss of epoch {epoch} is {loss}.")
         trained = time.monotonic()
-        probabilities = _probabilities(twin, dev_batches)
+        with learner.evaluated() as network:
+            probabilities = _probabilities(network, dev_batches)
+        if recipe.prior_correction:
+            probabilities = with_prior(probabilities, seen, prior).astype(np.float32)
         accuracy, macro_f1 = _scores(dev, probabilities)
-        if macro_f1 > best_f1:
-            best_epoch, best_f1, best_weights = epoch, macro_f1, twin.get_weights()
+        if not history or macro_f1 > max(earlier.dev_macro_f1 for earlier in history):
+            learner.keep()
         batches.on_epoch_end()
         now = time.monotonic()
         clock.reserve(now - trained)
-
-        if clock.is_up():
-            stopped = "time"
-        elif epoch < clock.epochs and epoch - best_epoch >= recipe.patience:
-            stopped = "early"
-        done = stopped != "schedule" or epoch == clock.epochs
         result = EpochResult(
             epoch=epoch,
             seconds=now - began,
-            loss=loss / seen,
+            loss=loss / count,
             dev_loss=_cross_entropy(dev, probabilities),
             dev_accuracy=accuracy,
             dev_macro_f1=macro_f1,
             learning_rate=rate,
-            images_per_second=seen / (trained - began),
-            seconds_left=0.0 if done else clock.seconds_left(),
+            images_per_second=count / (trained - began),
+            seconds_left=clock.seconds_left(),
         )
         history.append(result)
+        if clock.is_up():
+            stopped = "time"
+        elif epoch == clock.epochs:
+            stopped = "schedule"
+        elif epoch - _best_epoch(history) >= recipe.patience:
+            stopped = "early"
+        if stopped is not None:
+            history[-1] = result = replace(result, seconds_left=0.0)
+        if checkpoint is not None:
+            rows = [asdict(each) for each in history]
+            checkpoint.save(learner.state(), Progress(rows, stopped, clock.step, clock.elapsed()))
+            # Saving takes its time after the last epoch too.
+            clock.reserve(time.monotonic() - trained)
         if on_epoch is not None:
             on_epoch(result)
-        if done:
-            break
-    model.set_weights(best_weights)
-    return TrainingResult(model, history, best_epoch, stopped)
+    best = learner.best()
+    if recipe.prior_correction:
+        shift_logits(best, np.log(prior) - np.log(seen))
+    return TrainingResult(best, history, _best_epoch(history), stopped, seen, prior, transferred)
+
+
+def _best_epoch(history: Sequence[EpochResult]) -> int:
+    """The epoch with the highest dev macro-F1, the first one of equals."""
+    return max(history, key=lambda each: each.dev_macro_f1).epoch
 
 
 def predict(model: Any, examples: Examples, batch_size: int = _DEV_BATCH) -> NDArray[np.float32]:
@@ -202,7 +268,7 @@ def predict_crops(
     model: Any, crops: NDArray[np.uint8], batch_size: int = _DEV_BATCH
 ) -> NDArray[np.float32]:
     """Probabilities, float32 (n, K), of crops uint8 (n, h, w, c) held in memory, in their order."""
-    model.jit_compile = _jit()
+    model.jit_compile = jit()
     parts = []
     for start in range(0, len(crops), batch_size):
         part = crops[start : start + batch_size]
@@ -211,47 +277,6 @@ def predict_crops(
         padded[: len(part)] = part
         parts.append(np.asarray(model.predict_on_batch(padded), np.float32)[: len(part)])
     return np.concatenate(parts)
-
-
-class _Clock:
-    """How far training is, by steps and by time, whichever is further."""
-
-    def __init__(self, preset: Preset, examples: int, minutes: float | None) -> None:
-        self._started = time.monotonic()
-        self._recipe = preset.recipe
-        self._budget = None if minutes is None else minutes * 60
-        self._reserved = 0.0
-        self.epochs = preset.epochs_for(examples) if minutes is None else preset.recipe.max_epochs
-        self.steps = self.epochs * preset.steps_per_epoch(examples)
-        self.step = 0
-
-    def reserve(self, seconds: float) -> None:
-        """Keep this much of the budget for the last dev evaluation."""
-        self._reserved = seconds
-
-    def progress(self) -> float:
-        by_steps = self.step / self.steps
-        if self._budget is None:
-            return by_steps
-        elapsed = time.monotonic() - self._started
-        return min(1.0, max(by_steps, elapsed / max(self._budget - self._reserved, 1e-9)))
-
-    def is_up(self) -> bool:
-        """Whether the time limit ends training now."""
-        return self._budget is not None and self.step < self.steps and self.progress() >= 1
-
-    def learning_rate(self) -> float:
-        """Linear from near zero to the peak, then half a cosine to zero."""
-        progress, warmup = self.progress(), self._recipe.warmup
-        if progress < warmup:
-            return self._recipe.learning_rate * max(progress / warmup, 0.01)
-        falling = (progress - warmup) / (1 - warmup)
-        return self._recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * falling))
-
-    def seconds_left(self) -> float:
-        elapsed = time.monotonic() - self._started
-        by_steps = elapsed * (self.steps / self.step - 1)
-        return by_steps if self._budget is None else min(by_steps, self._budget - elapsed)
 
 
 def _keep_freed_memory() -> None:
@@ -265,24 +290,6 @@ def _keep_freed_memory() -> None:
     library.mallopt(mmap_threshold, 32 * 2**20)
     library.mallopt(trim_threshold, 2**30)
     library.mallopt(top_pad, 64 * 2**20)
-
-
-def _compile(model: Any, preset: Preset) -> Any:
-    import keras
-
-    recipe = preset.recipe
-    optimizer = keras.optimizers.AdamW(recipe.learning_rate, weight_decay=recipe.weight_decay)
-    # Decay shrinks kernels; scales, offsets and biases have no size to keep small.
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    model.compile(optimizer, loss="categorical_crossentropy", jit_compile=_jit())
-    return optimizer
-
-
-def _jit() -> bool | str:
-    """Compiled by XLA the step is 3 to 7 times slower on TensorFlow and a CPU."""
-    import keras
-
-    return False if keras.backend.backend() == "tensorflow" else "auto"
 
 
 def _prefetched(batches: Any) -> Iterator[Batch]:
@@ -302,8 +309,8 @@ def _prefetched(batches: Any) -> Iterator[Batch]:
 
 
 def _probabilities(model: Any, batches: Any) -> NDArray[np.float32]:
-    # An uncompiled model would be compiled by XLA; see _jit.
-    model.jit_compile = _jit()
+    # An uncompiled model would be compiled by XLA; see compiling.py.
+    model.jit_compile = jit()
     parts = [model.predict_on_batch(images) for images, _, _ in _prefetched(batches)]
     return np.concatenate(parts).astype(np.float32)
 
@@ -328,3 +335,22 @@ def _scores(examples: Examples, probabilities: NDArray[np.float32]) -> tuple[flo
 def _cross_entropy(examples: Examples, probabilities: NDArray[np.float32]) -> float:
     logs = np.log(np.maximum(probabilities, 1e-7))
     return float(-(examples.target * logs).sum(axis=1).mean())
+
+
+def _dev_prior(seen: Sequence[float], dev: Examples, classes: Sequence[str]) -> tuple[float, ...]:
+    """The class shares of `dev`; raises InputError where a class is missing on either side."""
+    shares = dev.target.mean(axis=0, dtype=np.float64)
+    for where, found in (("training", seen), ("dev", shares)):
+        empty = [name for name, share in zip(classes, found, strict=True) if not share > 0]
+        if empty:
+            raise InputError(
+                f"The {where} split holds no face of {', '.join(empty)}, so class shares can't be "
+                "corrected: turn prior_correction off."
+            )
+    return tuple(float(share) for share in shares)
+
+
+if __name__ == "__main__":
+    from fer_pipeline.core.elsewhere import main
+
+    main()

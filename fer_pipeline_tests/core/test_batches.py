@@ -5,7 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fer_pipeline.core.batches import augment, class_weights, crop_batches, example_weights
+from fer_pipeline.core.batches import (
+    class_weights,
+    crop_batches,
+    draws,
+    example_weights,
+    training_prior,
+)
 from fer_pipeline.core.examples import load_images, select_examples
 from fer_pipeline.core.presets import Augmentation
 from fer_pipeline_tests.core.drawn_shapes import (
@@ -13,10 +19,10 @@ from fer_pipeline_tests.core.drawn_shapes import (
     SIDE,
     draw,
     make_manifest,
+    tiny_preset,
     write_shards,
 )
 
-STILL = Augmentation(flip=False, rotation=0, shift=0, scale=0, brightness=0, contrast=0)
 LIVELY = Augmentation(flip=True, rotation=10, shift=0.1, scale=0.1, brightness=0.1, contrast=0.2)
 CROP_BYTES = SIDE * SIDE
 
@@ -166,50 +172,98 @@ def test_vote_shares_take_the_mix_of_their_class_weights(tmp_path):
     assert each[0] == pytest.approx((per_class[0] + per_class[1]) / 2)
 
 
-def test_augmentation_of_nothing_changes_nothing():
-    images = np.random.default_rng(0).integers(0, 256, (4, 12, 12, 3)).astype(np.uint8)
-    assert np.array_equal(augment(images, STILL, np.random.default_rng(0)), images)
+def _lopsided(folder, *counts, **options):
+    """So many examples of each class, mixed."""
+    expressions = [name for name, count in zip(CLASSES, counts, strict=True) for _ in range(count)]
+    order = np.random.default_rng(1).permutation(len(expressions))
+    return _examples(folder, [expressions[i] for i in order], **options)
 
 
-def test_flip_mirrors_about_half_of_the_images_exactly():
-    images = np.random.default_rng(0).integers(0, 256, (200, 12, 12, 1)).astype(np.uint8)
-    flipped = augment(images, replace(STILL, flip=True), np.random.default_rng(0))
-    mirrored = np.array(
-        [np.array_equal(a, b[:, ::-1]) for a, b in zip(flipped, images, strict=True)]
+@pytest.mark.parametrize("pool_bytes", [40 * CROP_BYTES, 2**28])
+def test_balanced_sampling_draws_every_class_equally_often(tmp_path, pool_bytes):
+    examples = _lopsided(tmp_path, 90, 25, 5, rows_per_shard=16)
+    batches = crop_batches(
+        examples, 10, shuffle=True, sampling="balanced", pool_bytes=pool_bytes, seed=3
     )
-    same = np.array([np.array_equal(a, b) for a, b in zip(flipped, images, strict=True)])
-    assert np.all(mirrored ^ same)
-    assert 70 < mirrored.sum() < 130
+    drawn = np.zeros(120)
+    for _ in range(6):
+        order = _epoch(batches)
+        assert len(order) == 120
+        counts = np.bincount(examples.expression[order], minlength=3)
+        assert np.abs(counts - 40).max() <= 1
+        drawn += np.bincount(order, minlength=120)
+        batches.on_epoch_end()
+    # No face of the large class is forgotten for good, none of the small ones is preferred.
+    of_large = drawn[examples.expression == 0]
+    assert of_large.max() <= 6
+    assert of_large.sum() == pytest.approx(240, abs=6)
+    assert np.ptp(drawn[examples.expression == 2]) <= 6
 
 
-def test_shift_moves_at_most_its_share_of_the_side():
-    images = np.zeros((100, 21, 21, 1), np.uint8)
-    images[:, 10, 10] = 255
-    moved = augment(images, replace(STILL, shift=0.2), np.random.default_rng(0))
-    mass = moved[..., 0] / moved.sum(axis=(1, 2, 3))[:, None, None]
-    centre = np.stack([(mass.sum(axis=2) * np.arange(21)).sum(axis=1)], axis=1)[:, 0] - 10
-    assert np.abs(centre).max() <= 0.2 * 21 + 0.1
-    assert np.abs(centre).max() > 2
+def test_balanced_batches_belong_together_and_repeat_by_seed(tmp_path):
+    examples = _lopsided(tmp_path, 30, 8, 4, rows_per_shard=16)
+    options = {"shuffle": True, "sampling": "balanced", "seed": 4}
+    one, again = (crop_batches(examples, 10, **options) for _ in range(2))
+    everything = load_images(examples)
+    for number in range(len(one)):
+        images, target, _ = one[number]
+        assert np.array_equal(images, everything[one.indices(number)])
+        assert np.array_equal(target, examples.target[one.indices(number)])
+        assert np.array_equal(one.indices(number), again.indices(number))
 
 
-def test_rotation_turns_about_the_centre_and_keeps_the_size():
-    images = np.zeros((50, 41, 41, 1), np.uint8)
-    images[:, 20, 5:36] = 255
-    turned = augment(images, replace(STILL, rotation=30.0), np.random.default_rng(0))[..., 0]
-    assert turned[:, 20, 20].min() > 150
-    ends = np.array([np.hypot(*(np.argwhere(image > 60) - 20).T).max() for image in turned])
-    assert np.all(np.abs(ends - 15) <= 1.5)
-    tilt = [np.ptp(np.argwhere(image > 60)[:, 0]) for image in turned]
-    assert max(tilt) > 10
+def test_balanced_sampling_without_shuffling_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="'balanced' is drawn anew for each epoch"):
+        crop_batches(_lopsided(tmp_path, 2, 1, 1), 4, sampling="balanced")
 
 
-def test_brightness_and_contrast_stay_in_range():
-    images = np.full((100, 8, 8, 1), 127, np.uint8)
-    images[:, :4] = 250
-    changed = augment(
-        images, replace(STILL, brightness=0.2, contrast=0.5), np.random.default_rng(0)
-    )
-    assert changed.min() >= 0
-    assert changed.max() == 255
-    middle = changed[:, 6, 4, 0] - 127
-    assert 40 < np.abs(middle).max() <= 0.2 * 255 + 1
+def test_a_class_without_examples_is_not_drawn(tmp_path):
+    examples = _lopsided(tmp_path, 10, 0, 30)
+    wanted = draws(examples, "balanced")
+    assert wanted.sum() == pytest.approx(40)
+    assert wanted[examples.expression == 0] == pytest.approx(2)
+    assert wanted[examples.expression == 2] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "weighting", "shares"),
+    [
+        ("natural", "none", [0.6, 0.3, 0.1]),
+        ("natural", "inverse", [1 / 3, 1 / 3, 1 / 3]),
+        ("balanced", "none", [1 / 3, 1 / 3, 1 / 3]),
+        ("natural", "sqrt", np.sqrt([0.6, 0.3, 0.1]) / np.sqrt([0.6, 0.3, 0.1]).sum()),
+    ],
+)
+def test_training_prior_is_what_sampling_and_weights_make_of_the_shares(
+    tmp_path, sampling, weighting, shares
+):
+    recipe = tiny_preset(sampling=sampling, class_weighting=weighting).recipe
+    examples = _lopsided(tmp_path, 60, 30, 10)
+    assert training_prior(examples, recipe) == pytest.approx(shares, rel=1e-5)
+
+
+def test_mixup_blends_images_targets_and_weights_alike(tmp_path):
+    examples = _lopsided(tmp_path, 20, 20, 20, weights=list(np.linspace(0.5, 2, 60)))
+    batches = crop_batches(examples, 60, shuffle=True, mixup_alpha=0.4)
+    images, target, weight = batches[0]
+    chosen = batches.indices(0)
+    plain = load_images(examples, chosen).reshape(60, -1).astype(np.float64)
+    pixels = images.reshape(60, -1)
+    own = example_weights(examples, "none")[chosen]
+    blended = 0
+    for row in range(60):
+        # Which other crop, and how much of it: the pixels tell, targets and weight must agree.
+        changes = plain - plain[row]
+        size = (changes**2).sum(axis=1)
+        share = (changes @ (pixels[row] - plain[row])) / np.where(size, size, 1)
+        left = ((pixels[row] - plain[row] - share[:, None] * changes) ** 2).sum(axis=1)
+        other = int(np.where(size, left, np.inf).argmin())
+        part = share[other]
+        assert left[other] < 1
+        assert -1e-3 <= part <= 0.5 + 1e-3
+        shares = (1 - part) * own[row], part * own[other]
+        assert weight[row] == pytest.approx(sum(shares), abs=1e-3)
+        both = examples.target[chosen[[row, other]]]
+        assert target[row] == pytest.approx(shares @ both / sum(shares), abs=1e-3)
+        blended += part > 0.01
+    assert blended > 20

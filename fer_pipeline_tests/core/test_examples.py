@@ -171,3 +171,29 @@ def test_a_manifest_in_several_chunks_is_read_like_one(tmp_path):
     chunked = pa.concat_tables([manifest.slice(0, 2), manifest.slice(2)])
     examples = select_examples(shards, chunked, CLASSES, "train", "listed")
     assert examples.row.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_vote_shares_are_mixed_into_listed_targets_where_there_are_votes(tmp_path):
+    votes = [
+        _votes(Happiness=6, Sadness=2, Anger=2),
+        _votes(Surprise=8, Happiness=2),
+        _votes(Unknown=10),
+        None,
+    ]
+    manifest = make_manifest(["Happiness", "Sadness", "Surprise", "Happiness"], votes=votes)
+    shards = write_shards(tmp_path, manifest, _images(4))
+    mixed = select_examples(shards, manifest, CLASSES, "train", "listed", vote_share=0.8)
+    assert mixed.target == pytest.approx(
+        np.array([[0.8, 0.2, 0], [0.16, 0.2, 0.64], [0, 0, 1], [1, 0, 0]]), abs=1e-6
+    )
+    # The label stays the listed one, even where votes for another outweigh it.
+    assert mixed.expression.tolist() == [0, 1, 2, 0]
+    plain = select_examples(shards, manifest, CLASSES, "train", "listed")
+    assert plain.target.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]]
+
+
+def test_vote_shares_of_a_data_set_without_votes_are_wrong_input(tmp_path):
+    manifest = make_manifest(["Happiness"])
+    shards = write_shards(tmp_path, manifest, _images(1))
+    with pytest.raises(InputError, match="leave vote_share at 0"):
+        select_examples(shards, manifest, CLASSES, "train", "listed", vote_share=0.1)

@@ -1,5 +1,6 @@
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,10 @@ CARD = ModelCard(
     crop=CropSettings(side=SIDE, margin=0.2, detect="whole"),
     label_source="votes",
     trained_on={"preset": "tiny", "seed": 3, "manifest_hash": "0123456789abcdef"},
+    temperature=1.25,
+    flip=True,
+    training_prior=(0.5, 0.3, 0.2),
+    prior=(0.2, 0.3, 0.5),
 )
 
 
@@ -75,16 +80,44 @@ def _with_card(saved, path, change):
     return path
 
 
+def test_card_keeps_why_no_temperature_was_fitted(model, tmp_path):
+    card = replace(CARD, temperature=1.0, unfitted="13 dev faces are too few")
+    save_model(model, card, tmp_path / "model.keras")
+    assert read_card(tmp_path / "model.keras") == card
+
+
+def test_a_card_from_before_calibration_is_read_with_what_it_left_out(saved, tmp_path):
+    newer = ("temperature", "flip", "training_prior", "prior", "unfitted")
+    path = _with_card(
+        saved,
+        tmp_path / "older.keras",
+        lambda card: {name: value for name, value in card.items() if name not in newer},
+    )
+    card = read_card(path)
+    assert (card.temperature, card.flip, card.training_prior, card.prior) == (1, False, None, None)
+    assert replace(CARD, temperature=1.0, flip=False, training_prior=None, prior=None) == card
+
+
 @pytest.mark.parametrize(
     "change",
     [
         None,
+        lambda card: card | {"temperature": "warm"},
+        lambda card: card | {"prior": 0.5},
         lambda card: {name: value for name, value in card.items() if name != "classes"},
         lambda card: card | {"crop": card["crop"] | {"sharpen": True}},
         lambda card: card | {"classes": 3},
         lambda card: [card],
     ],
-    ids=["no card", "no classes", "setting of another version", "wrong type", "list"],
+    ids=[
+        "no card",
+        "no temperature",
+        "no shares",
+        "no classes",
+        "setting of another version",
+        "wrong type",
+        "list",
+    ],
 )
 def test_archive_without_a_fitting_card_is_an_input_error_that_names_the_file(
     saved, tmp_path, change

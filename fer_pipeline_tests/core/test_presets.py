@@ -3,12 +3,37 @@ import sys
 
 import pytest
 
-from fer_pipeline.core.presets import PRESETS
+from fer_pipeline.core.presets import PRESETS, preset_for
 
 
 def test_presets_have_the_crop_sizes_and_colours_that_crops_are_made_with():
     shapes = {name: preset.image_shape for name, preset in PRESETS.items()}
-    assert shapes == {"smoke": (48, 48, 1), "cpu": (48, 48, 1), "gpu": (112, 112, 3)}
+    assert shapes == {
+        "smoke": (48, 48, 1),
+        "cpu": (48, 48, 1),
+        "gpu": (112, 112, 3),
+        "gpu-small": (48, 48, 1),
+    }
+
+
+@pytest.mark.parametrize(
+    ("side", "shape"), [(48, (48, 48, 1)), (64, (48, 48, 1)), (65, (112, 112, 3))]
+)
+def test_gpu_takes_the_crops_that_the_size_of_the_pictures_is_worth(side, shape):
+    assert preset_for("gpu", side).image_shape == shape
+    assert preset_for("gpu", None).image_shape == (112, 112, 3)
+    assert preset_for("cpu", side) is preset_for("cpu", None) is PRESETS["cpu"]
+
+
+def test_gpu_networks_are_residual_networks_of_eighteen_layers():
+    for name in ("gpu", "gpu-small"):
+        network = PRESETS[name].network
+        assert 1 + 2 * sum(network.blocks) + 1 == 18
+        assert network.widths == (64, 128, 256, 512)
+    assert (PRESETS["gpu-small"].network.stem_kernel, PRESETS["gpu-small"].network.stem_stride) == (
+        3,
+        1,
+    )
 
 
 @pytest.mark.parametrize("name", PRESETS)
