@@ -18,6 +18,11 @@ def report_file(settings: Settings, stream: str) -> Location:
     return settings.report_folder(stream) / "report.html"
 
 
+def model_card_file(settings: Settings, stream: str) -> Location:
+    """A stream's model card as Markdown."""
+    return settings.report_folder(stream) / "model_card.md"
+
+
 def people_figures_file(settings: Settings, stream: str) -> Location:
     """The figures of a stream's report on people as JSON."""
     return settings.report_folder(stream) / "people.json"

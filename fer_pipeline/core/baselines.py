@@ -4,6 +4,7 @@ It returns probabilities in the order of the stream's classes, so `metrics.evalu
 scores it as it scores a model.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ def _area_weights(side: int, reduced: int) -> NDArray[np.float32]:
     return weights.astype(np.float32)
 
 
-def grey_pixels(images: NDArray[np.uint8], longest: int = LINEAR_SIDE) -> NDArray[np.float32]:
+def grey_pixels(images: NDArray[Any], longest: int = LINEAR_SIDE) -> NDArray[np.float32]:
     """Grey images by area averaging, at most `longest` pixels a side, as rows.
 
     Args:
@@ -66,10 +67,25 @@ def grey_pixels(images: NDArray[np.uint8], longest: int = LINEAR_SIDE) -> NDArra
     return pixels
 
 
+def small_images(parts: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Images that come in parts, uint8 (n, h, w, c) each, as small as the linear model sees them.
+
+    `linear_baseline` takes them as it takes the images, which then needn't all be in memory.
+
+    Returns:
+        float32 (n of all, min(h, LINEAR_SIDE), min(w, LINEAR_SIDE), 1).
+    """
+    small = []
+    for part in parts:
+        height, width = (min(side, LINEAR_SIDE) for side in part.shape[1:3])
+        small.append(grey_pixels(part).reshape(-1, height, width, 1))
+    return np.concatenate(small)
+
+
 def linear_baseline(
-    train_images: NDArray[np.uint8],
+    train_images: NDArray[Any],
     train_labels: NDArray[np.integer[Any]],
-    test_images: NDArray[np.uint8],
+    test_images: NDArray[Any],
     classes_count: int,
     seed: int,
 ) -> NDArray[np.float64]:
@@ -79,7 +95,7 @@ def linear_baseline(
     training keeps its column, with probability 0.
 
     Args:
-        train_images: uint8 (n, h, w, c), grey or RGB.
+        train_images: uint8 (n, h, w, c), grey or RGB, or what `small_images` gives.
         train_labels: int (n,), positions 0..classes_count-1.
         test_images: uint8 (m, h, w, c), of the same size.
         classes_count: number of classes K.

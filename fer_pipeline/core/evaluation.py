@@ -9,11 +9,13 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from fer_pipeline.core.baselines import LINEAR_TRAIN_CAP, linear_baseline
+from fer_pipeline.core.baselines import LINEAR_TRAIN_CAP, linear_baseline, small_images
 from fer_pipeline.core.datasets.base import DataSet, Role
-from fer_pipeline.core.examples import Examples, load_images
+from fer_pipeline.core.examination import Examination
+from fer_pipeline.core.examples import Examples, image_parts, load_images
 from fer_pipeline.core.figures import confusion_heatmap, recall_bars, reliability_diagram
 from fer_pipeline.core.intervals import Estimate
+from fer_pipeline.core.label_issues import suspected
 from fer_pipeline.core.metrics import Evaluation, evaluate_predictions, most_confident_wrong
 from fer_pipeline.core.model_file import ModelCard
 from fer_pipeline.core.people_model import ModelAgainstPeople
@@ -21,7 +23,7 @@ from fer_pipeline.core.photo_figures import wrong_gallery
 from fer_pipeline.core.predictions import Predictions
 from fer_pipeline.core.report import ReportData, WrongFaces
 from fer_pipeline.core.splits import COPY_OF_DEV, COPY_OF_TEST
-from fer_pipeline.core.synthetic import is_drawn
+from fer_pipeline.core.synthetic import all_drawn
 from fer_pipeline.core.train import predict
 
 _GALLERY = 24
@@ -94,6 +96,7 @@ class Scored:
         git_commit: str,
         people: ModelAgainstPeople | None = None,
         people_pictures: Mapping[str, bytes] | None = None,
+        details: Examination | None = None,
     ) -> ReportData:
         """What the report shows, from this evaluation and where the model comes from."""
         tests = [name for name, role in dataset.roles().items() if role == Role.TEST]
@@ -112,7 +115,8 @@ class Scored:
             statuses=statuses,
             splits=split,
             duplicates_excluded=reasons.get(COPY_OF_TEST, 0) + reasons.get(COPY_OF_DEV, 0),
-            drawn=is_drawn(dataset.root),
+            drawn=all_drawn(dataset),
+            training_faces=card.trained_on.get("training_faces"),
             preset=card.trained_on["preset"],
             parameters=self.weights,
             epochs=len(history),
@@ -124,6 +128,7 @@ class Scored:
             git_commit=git_commit,
             people=people,
             people_pictures=people_pictures or {},
+            details=details,
         )
 
 
@@ -141,12 +146,21 @@ def evaluate_examples(
     found = evaluate_predictions(
         test.expression, probabilities, classes, test.group_id, seed=seed, resamples=resamples
     )
+    predictions = Predictions(
+        classes=tuple(classes),
+        face_id=test.face_id,
+        group_id=test.group_id,
+        split=np.full(len(test), "test", dtype=object),
+        expression=test.expression,
+        probability=probabilities,
+    )
     worst = most_confident_wrong(test.expression, probabilities, _GALLERY)
+    doubtful = suspected(predictions)
     fitted_on = _at_most(LINEAR_TRAIN_CAP, len(training), seed)
     linear = linear_baseline(
-        load_images(training, fitted_on),
+        small_images(image_parts(training, fitted_on)),
         training.expression[fitted_on],
-        load_images(test),
+        small_images(image_parts(test, np.arange(len(test)))),
         len(classes),
         seed,
     )
@@ -160,15 +174,10 @@ def evaluate_examples(
             true=[classes[place] for place in test.expression[worst]],
             predicted=[classes[place] for place in probabilities[worst].argmax(axis=1)],
             probability=probabilities[worst].max(axis=1).tolist(),
+            suspected=int(doubtful.sum()),
+            suspected_here=int(doubtful[worst].sum()),
         ),
-        predictions=Predictions(
-            classes=tuple(classes),
-            face_id=test.face_id,
-            group_id=test.group_id,
-            split=np.full(len(test), "test", dtype=object),
-            expression=test.expression,
-            probability=probabilities,
-        ),
+        predictions=predictions,
         weights=int(model.count_params()),
     )
 

@@ -203,15 +203,16 @@ def training_curves(history: Sequence[Mapping[str, float]], *, dpi: int = _DPI) 
     scores = np.array([row.get("dev_macro_f1", np.nan) for row in history], np.float64)
     if np.isfinite(scores).any():
         best = int(np.nanargmax(scores))
-        panels[1].plot(epochs[best], scores[best], "o", markersize=11, mfc="none", mec=INK, mew=1.6)
-        panels[1].annotate(
-            f"best {scores[best]:.3f}, epoch {epochs[best]:.0f}",
-            (epochs[best], scores[best]),
-            xytext=(0, -22),
-            textcoords="offset points",
-            ha="right" if best > len(epochs) / 2 else "left",
-            fontsize=10.5,
-            color=INK,
+        # In the legend, which finds a place of its own: beside the point it would hide the lines.
+        panels[1].plot(
+            epochs[best],
+            scores[best],
+            "o",
+            markersize=11,
+            mfc="none",
+            mec=INK,
+            mew=1.6,
+            label=f"best {scores[best]:.3f}, epoch {epochs[best]:.0f}",
         )
     panels[1].set_ylim(0, 1)
     for axes, name in zip(panels, ("Loss", "Scores on the dev split"), strict=True):

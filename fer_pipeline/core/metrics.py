@@ -35,11 +35,14 @@ __all__ = [
     "ClassScores",
     "Estimate",
     "Evaluation",
+    "brier_score",
     "calibration_bins",
     "confusion_matrix",
     "confusion_scores",
     "evaluate_predictions",
+    "expected_calibration_error",
     "most_confident_wrong",
+    "negative_log_likelihood",
     "normalise_rows",
     "wilson_interval",
 ]
@@ -49,6 +52,9 @@ CALIBRATION_BINS = 15
 
 LEVEL = 0.95
 """Level of every interval."""
+
+_UNVARYING = 1e-12
+"""Bootstrap samples within it are one score but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -201,6 +207,31 @@ def calibration_bins(
     )
 
 
+def expected_calibration_error(bins: Sequence[CalibrationBin]) -> float:
+    """Mean distance of accuracy and confidence over filled bins, weighted by their rows (0 to 1).
+
+    Raises ZeroDivisionError when every bin is empty.
+    """
+    rows = sum(one.count for one in bins)
+    return sum(
+        one.count / rows * abs(one.accuracy - one.confidence)
+        for one in bins
+        if one.accuracy is not None and one.confidence is not None
+    )
+
+
+def negative_log_likelihood(expression: Integers, probabilities: Floats) -> float:
+    """Mean of -log p of the true class, in nats; a probability of 0 counts as float64's epsilon."""
+    true = probabilities[np.arange(len(expression)), expression]
+    return float(-np.log(np.maximum(true, np.finfo(np.float64).eps)).mean())
+
+
+def brier_score(expression: Integers, probabilities: Floats) -> float:
+    """Multi-class Brier score (0 to 2): mean over rows of the sum of squared distances."""
+    truth = np.eye(probabilities.shape[1])[expression]
+    return float(((probabilities - truth) ** 2).sum(axis=1).mean())
+
+
 def most_confident_wrong(
     expression: Integers, probabilities: Floats, limit: int
 ) -> NDArray[np.int64]:
@@ -222,9 +253,10 @@ def evaluate_predictions(
     """Score predicted probabilities against labels.
 
     Intervals of accuracy, balanced accuracy and macro-F1 are percentiles of a stratified
-    cluster bootstrap (`intervals.resampled_confusions`). Where every row is right, or every row
-    wrong, resampling cannot vary; the intervals are then Wilson's over groups: for accuracy
-    over all of them, for the two means the mean of the ends by class.
+    cluster bootstrap (`intervals.resampled_confusions`). Where every row of a class is right, or
+    every one wrong (of a model that always says the same, say), samples of a score need not
+    vary; its interval is then Wilson's over groups: for accuracy over all of them, for balanced
+    accuracy the mean of the ends by class, and for macro-F1 as far off as those.
 
     Args:
         expression: int (n,), true class as a position in `classes`.
@@ -246,25 +278,22 @@ def evaluate_predictions(
     expression = np.asarray(expression, np.int64)
     probabilities = np.asarray(probabilities, np.float64)
     _check(expression, probabilities, classes, groups)
-    rows = np.arange(len(expression))
     predicted = probabilities.argmax(axis=1)
     right = predicted == expression
     confusion = confusion_matrix(expression, predicted, len(classes))
     samples = resampled_confusions(
         expression, predicted, len(classes), groups, seed=seed, resamples=resamples
     )
+    scores, drawn = confusion_scores(confusion), confusion_scores(samples)
     estimates = [
         Estimate(float(value), *percentile_interval(values, LEVEL))
-        for value, values in zip(
-            confusion_scores(confusion), confusion_scores(samples), strict=True
+        if np.ptp(values) > _UNVARYING
+        else unvarying
+        for value, values, unvarying in zip(
+            scores, drawn, _unvarying_estimates(scores, expression, right, groups), strict=True
         )
     ]
-    if right.all() or not right.any():
-        estimates = _unvarying_estimates(expression, groups, right=bool(right[0]))
     calibration = calibration_bins(probabilities.max(axis=1), right)
-    truth = np.zeros_like(probabilities)
-    truth[rows, expression] = 1
-    smallest = np.finfo(np.float64).eps
     majority = int(confusion.sum(axis=1).argmax())
     return Evaluation(
         classes=tuple(classes),
@@ -279,13 +308,9 @@ def evaluate_predictions(
         confusion=confusion,
         confusion_normalised=normalise_rows(confusion),
         calibration=calibration,
-        ece=sum(
-            one.count / len(expression) * abs(one.accuracy - one.confidence)
-            for one in calibration
-            if one.accuracy is not None and one.confidence is not None
-        ),
-        nll=float(-np.log(np.maximum(probabilities[rows, expression], smallest)).mean()),
-        brier=float(((probabilities - truth) ** 2).sum(axis=1).mean()),
+        ece=expected_calibration_error(calibration),
+        nll=negative_log_likelihood(expression, probabilities),
+        brier=brier_score(expression, probabilities),
         resamples=resamples,
         seed=seed,
     )
@@ -316,15 +341,21 @@ def _check(
 
 
 def _unvarying_estimates(
-    expression: Integers, groups: NDArray[Any], *, right: bool
+    scores: Sequence[Any], expression: Integers, right: NDArray[np.bool_], groups: NDArray[Any]
 ) -> list[Estimate]:
-    _, first = np.unique(groups, return_index=True)
-    strata = np.unique(expression[first], return_counts=True)[1]
-    value = float(right)
-    by_class = np.array([wilson_interval(int(right) * m, m, LEVEL) for m in strata.tolist()])
-    whole = wilson_interval(int(right) * len(first), len(first), LEVEL)
-    mean = by_class.mean(axis=0)
-    return [Estimate(value, *whole)] + 2 * [Estimate(value, float(mean[0]), float(mean[1]))]
+    """The three scores with Wilson's intervals, a group as one observation."""
+
+    def ends(rows: NDArray[np.bool_]) -> tuple[float, float]:
+        count = len(np.unique(groups[rows]))
+        return wilson_interval(float(right[rows].mean()) * count, count, LEVEL)
+
+    accuracy, balanced, f1 = (float(score) for score in scores)
+    low, high = np.mean([ends(expression == one) for one in np.unique(expression)], axis=0)
+    return [
+        Estimate(accuracy, *ends(np.full(len(right), True))),
+        Estimate(balanced, float(low), float(high)),
+        Estimate(f1, max(0.0, float(f1 + low - balanced)), min(1.0, float(f1 + high - balanced))),
+    ]
 
 
 def _class_scores(confusion: NDArray[np.int64], classes: Sequence[str]) -> tuple[ClassScores, ...]:

@@ -118,6 +118,7 @@ def compare_paired(
     *,
     seed: int,
     resamples: int,
+    strata: NDArray[Any] | None = None,
 ) -> PairedComparison:
     """Compare two raters on the same faces.
 
@@ -127,24 +128,29 @@ def compare_paired(
         groups: (n,), faces with an equal value are drawn together.
         seed: of the paired bootstrap.
         resamples: number of bootstrap samples.
+        strata: (n,), groups are drawn within the stratum of their first face; None for one.
 
     The interval of the difference (second minus first, -1 to 1) is a paired bootstrap over
-    groups, not stratified: classes of one or two faces would hardly vary. Where all faces have
-    the same difference, samples don't vary; the ends then lie as far off as the upper end of
-    Wilson's interval of none of the groups. Raises ValueError when lengths differ or there are
-    no faces.
+    groups. Strata are for splits with many faces of each: those of one or two would hardly vary,
+    and the interval would be too narrow. Where samples don't vary within strata, they are drawn
+    without; where they don't vary then either (all faces have the same difference), the ends lie
+    as far off as the upper end of Wilson's interval of none of the groups. Raises ValueError when
+    lengths differ or there are no faces.
     """
     test = mcnemar(first, second)
     if not len(first) or len(groups) != len(first):
         raise ValueError(f"{len(first)} faces need as many groups and at least one face")
-    names, group = np.unique(groups, return_inverse=True)
+    names, first_of, group = np.unique(groups, return_index=True, return_inverse=True)
     gain = second.astype(np.int32) - first
     counts = np.zeros((len(names), 2), np.int32)
     np.add.at(counts, group, np.column_stack([np.ones_like(gain), gain]))
-    totals = resampled_totals(counts, np.zeros(len(names)), seed=seed, resamples=resamples)
+    stratum = np.zeros(len(names), int) if strata is None else strata[first_of]
+    totals = resampled_totals(counts, stratum, seed=seed, resamples=resamples)
     value = float(gain.mean())
     low, high = percentile_interval(totals[:, 1] / totals[:, 0])
-    if (gain == gain[0]).all():
+    if low == high and strata is not None:
+        return compare_paired(first, second, groups, seed=seed, resamples=resamples)
+    if low == high:
         reach = wilson_interval(0, len(names))[1]
         low, high = max(-1.0, value - reach), min(1.0, value + reach)
     return PairedComparison(

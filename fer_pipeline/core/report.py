@@ -6,16 +6,23 @@ caller's business.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_pipeline.core import figures
+from fer_pipeline.core.examination import Examination
 from fer_pipeline.core.metrics import Estimate, Evaluation
+from fer_pipeline.core.model_card import model_card
+from fer_pipeline.core.near_copies import ALIKE, SIDE
 from fer_pipeline.core.pages import render_page
 from fer_pipeline.core.people_model import ModelAgainstPeople
 from fer_pipeline.core.people_page import model_verdict, pictured
 from fer_pipeline.core.png import image_png, png_as_data_uri
+from fer_pipeline.core.report_details import detail_values
+from fer_pipeline.core.report_words import calibration_words, champion_words, findings
+from fer_pipeline.core.saliency import NEEDS_TENSORFLOW
 
 SMALL_TEST = 500
 """Below this number of test faces the report warns that the intervals are wide."""
@@ -29,13 +36,17 @@ class WrongFaces:
     """Faces that were predicted wrongly, in the order shown.
 
     `crops` uint8 (n, h, w, c), grey or RGB; `true` and `predicted` n class names; `probability`
-    n floats (0 to 1) of the predicted class.
+    n floats (0 to 1) of the predicted class. `suspected` counts the labels of the whole test split
+    that confident learning takes for wrong, None where it wasn't asked, `suspected_here` those
+    among these faces.
     """
 
     crops: NDArray[np.uint8] = field(default_factory=lambda: _EMPTY_CROPS)
     true: Sequence[str] = ()
     predicted: Sequence[str] = ()
     probability: Sequence[float] = ()
+    suspected: int | None = None
+    suspected_here: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,7 @@ class ReportData:
         splits: split to number of faces.
         duplicates_excluded: faces left out because the same photo is in another split.
         drawn: the faces are drawings, not photos of people.
+        training_faces: faces of the stream that it was trained on, or None when not known.
         preset: training preset.
         parameters: weights of the network.
         epochs: epochs trained.
@@ -65,6 +77,7 @@ class ReportData:
         wrong: most confident errors.
         people: the model beside people on those test faces that people have labelled, or None.
         people_pictures: face_id to encoded picture, for faces on which they differ.
+        details: all that was asked of the model beyond its scores, or None.
         mlflow_run_id: run that holds the model, or None.
         git_commit: commit of the code, or None.
     """
@@ -91,8 +104,10 @@ class ReportData:
     wrong: WrongFaces = field(default_factory=WrongFaces)
     people: ModelAgainstPeople | None = None
     people_pictures: Mapping[str, bytes] = field(default_factory=dict)
+    details: Examination | None = None
     mlflow_run_id: str | None = None
     git_commit: str | None = None
+    training_faces: int | None = None
 
 
 def verdict(accuracy: Estimate, majority_accuracy: float, linear: Estimate | None) -> str:
@@ -143,6 +158,16 @@ def _bars(report: ReportData) -> list[_Bar]:
         )
     share = found.majority_accuracy
     bars.append(_Bar(f"Majority class ({found.majority_class})", share, None, None, "baseline"))
+    raters = []
+    if report.details is not None and report.details.champion is not None:
+        beside = report.details.champion
+        raters.append((beside.name[:1].upper() + beside.name[1:], beside.comparison.first))
+    if report.people is not None and report.people.decided is not None:
+        raters.append(("People", report.people.decided.first))
+    for name, rater in raters:
+        if rater.value is not None:
+            where = "" if rater.of == found.n else f", on {rater.of:,} of these faces"
+            bars.append(_Bar(name + where, rater.value, rater.low, rater.high, "baseline"))
     return bars
 
 
@@ -151,8 +176,9 @@ def _pictures(report: ReportData) -> dict[str, str]:
     made = {
         "confusion": figures.confusion_heatmap(found.confusion, found.classes),
         "recall": figures.recall_bars(found.by_class),
-        "reliability": figures.reliability_diagram(found.calibration, found.ece),
     }
+    if report.details is None:
+        made["reliability"] = figures.reliability_diagram(found.calibration, found.ece)
     if report.history:
         made["curves"] = figures.training_curves(report.history)
     return {name: png_as_data_uri(png) for name, png in made.items()}
@@ -175,7 +201,7 @@ def render_report(report: ReportData) -> str:
             wrong.crops, wrong.true, wrong.predicted, wrong.probability, strict=True
         )
     ]
-    found, people = report.evaluation, report.people
+    found, people, details = report.evaluation, report.people, report.details
     return render_page(
         "report.html.j2",
         report=report,
@@ -193,4 +219,23 @@ def render_report(report: ReportData) -> str:
         small=found.n < SMALL_TEST,
         small_limit=SMALL_TEST,
         uniform_nll=float(np.log(len(found.classes))),
+        card=model_card(report),
+        **_detailed(found, details),
     )
+
+
+def _detailed(found: Evaluation, details: Examination | None) -> dict[str, Any]:
+    """What the sections on an examination need; nothing where there is none."""
+    if details is None:
+        return {"details": None}
+    beside = details.champion
+    return {
+        "details": details,
+        "more": detail_values(details),
+        "findings": findings(found, details),
+        "calibration_words": calibration_words(details),
+        "champion_words": None if beside is None else champion_words(beside),
+        "no_gradients": NEEDS_TENSORFLOW,
+        "alike": ALIKE,
+        "alike_side": SIDE,
+    }

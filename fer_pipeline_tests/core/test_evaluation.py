@@ -5,10 +5,11 @@ import pyarrow as pa
 import pytest
 
 from fer_pipeline.core import evaluation as evaluation_module
+from fer_pipeline.core import examples as examples_module
 from fer_pipeline.core.crop import CropSettings
 from fer_pipeline.core.datasets import open_dataset
 from fer_pipeline.core.evaluation import evaluate_examples
-from fer_pipeline.core.examples import load_images, select_examples
+from fer_pipeline.core.examples import image_parts, load_images, select_examples
 from fer_pipeline.core.metrics import evaluate_predictions
 from fer_pipeline.core.model_file import ModelCard
 from fer_pipeline.core.network import build_network
@@ -75,10 +76,23 @@ def test_baseline_reads_no_more_crops_than_its_cap(made, model, monkeypatch):
         read.append(len(examples) if indices is None else len(indices))
         return load_images(examples, indices)
 
-    monkeypatch.setattr(evaluation_module, "load_images", counting)
+    monkeypatch.setattr(examples_module, "load_images", counting)
     monkeypatch.setattr(evaluation_module, "LINEAR_TRAIN_CAP", 40)
     evaluate_examples(model, CLASSES, *made[1:], seed=0, resamples=50)
-    assert read[:2] == [40, TEST]
+    assert read == [40, TEST]
+
+
+def test_baseline_is_the_same_however_few_crops_are_in_memory(scored, made, model, monkeypatch):
+    read = []
+
+    def few(examples, indices):
+        read.append(len(indices))
+        return image_parts(examples, indices, at_once=16)
+
+    monkeypatch.setattr(evaluation_module, "image_parts", few)
+    again = evaluate_examples(model, CLASSES, *made[1:], seed=0, resamples=100)
+    assert read == [TRAIN, TEST]
+    assert again.linear == scored.linear
 
 
 def test_worst_errors_are_wrong_and_the_most_confident_first(scored, made):
@@ -117,7 +131,7 @@ def test_report_data_tells_where_the_model_and_the_numbers_come_from(scored, mad
         classes=CLASSES,
         crop=CropSettings(side=SIDE),
         label_source="listed",
-        trained_on={"preset": "tiny", "seed": 5},
+        trained_on={"preset": "tiny", "seed": 5, "training_faces": 77},
     )
     small_release(tmp_path / "release")
     reasons = ["copy_of_test_photo", "copy_of_dev_photo", "conflicting_label"]
@@ -140,6 +154,7 @@ def test_report_data_tells_where_the_model_and_the_numbers_come_from(scored, mad
     assert (data.manifest_rows, data.splits) == (TRAIN + TEST, {"train": TRAIN, "test": TEST})
     assert data.duplicates_excluded == 2
     assert data.parameters == model.count_params()
+    assert data.training_faces == 77
     assert (data.preset, data.seed, data.epochs) == ("tiny", 5, 1)
 
 

@@ -104,13 +104,17 @@ def test_confusion_heatmap_shows_share_and_count(figure_of):
 
 def test_training_curves_mark_the_best_epoch(figure_of):
     figure = figure_of(figures.training_curves, HISTORY)
-    assert texts(figure) == ["best 0.350, epoch 2"]
+    ring = figure.axes[1].lines[-1]
+    assert (ring.get_xdata().tolist(), ring.get_ydata().tolist()) == ([2], [0.35])
+    legend = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    assert legend == ["accuracy", "macro-F1", "best 0.350, epoch 2"]
     assert_allclose(figure.axes[0].lines[0].get_ydata(), [2, 1, 2 / 3])
 
 
 def test_training_curves_of_one_epoch_without_dev_scores_are_drawn(figure_of):
     figure = figure_of(figures.training_curves, [{"epoch": 1, "loss": 1.0}])
-    assert texts(figure) == []
+    legend = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    assert legend == ["accuracy", "macro-F1"]
 
 
 def test_reliability_diagram_leaves_empty_bins_out(figure_of, found):

@@ -267,6 +267,19 @@ def test_perfect_or_hopeless_scores_still_have_an_interval(right):
         assert mean.high - mean.low > high - low
 
 
+def test_a_model_that_always_says_the_same_has_an_interval():
+    # Drawn by class, its samples are all alike.
+    expression = np.repeat([0, 1, 2], 20)
+    found = evaluate_predictions(
+        expression, certain(np.zeros(60, int), 3), CLASSES[:3], singletons(60), seed=0
+    )
+    assert (found.accuracy.low, found.accuracy.high) == wilson_interval(20, 60)
+    always, never = wilson_interval(20, 20), wilson_interval(0, 20)
+    assert_allclose(found.balanced_accuracy.low, always[0] / 3)
+    assert_allclose(found.balanced_accuracy.high, (1 + 2 * never[1]) / 3)
+    assert found.macro_f1.low < found.macro_f1.value < found.macro_f1.high
+
+
 @settings(max_examples=30, deadline=None)
 @given(n=st.integers(1, 50), seed=st.integers(0, 1000))
 def test_every_interval_holds_its_value_or_is_near_it(n, seed):

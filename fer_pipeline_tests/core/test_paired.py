@@ -115,6 +115,30 @@ def test_unvarying_difference_still_has_an_interval(counts, value):
     assert found.high == pytest.approx(min(1, value + 0.0876), abs=1e-3)
 
 
+def test_raters_that_differ_by_class_alone_have_an_interval():
+    # Each always says one class: drawn by class, samples of the difference are all alike.
+    first = np.repeat([True, False, False], 20)
+    second = np.repeat([False, True, False], 20)
+    options = {"seed": 0, "resamples": 400}
+    found = compare_paired(
+        first, second, singletons(60), strata=np.repeat([0, 1, 2], 20), **options
+    )
+    assert found.difference.low < -0.1 < 0.1 < found.difference.high
+    assert found == compare_paired(first, second, singletons(60), **options)
+
+
+def test_two_faces_of_one_photo_do_not_settle_a_difference():
+    found = compare_paired(
+        np.array([True, False]),
+        np.array([True, True]),
+        np.array(["photo", "photo"]),
+        seed=0,
+        resamples=20,
+    ).difference
+    assert (found.value, found.high) == (0.5, 1.0)
+    assert found.low < 0
+
+
 def test_dict_is_strict_json_with_the_raters_names():
     found = compare_paired(*pairs(5, 3, 1, 1), singletons(10), seed=0, resamples=20)
     stored = json.loads(json.dumps(found.to_dict("people", "model"), allow_nan=False))

@@ -5,7 +5,7 @@ from fer_pipeline.core.crop import CropSettings
 from fer_pipeline.core.datasets import open_dataset
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.model_file import ModelCard
-from fer_pipeline.core.scoring import crop_settings_for, score_dataset
+from fer_pipeline.core.scoring import among_classes, crop_settings_for, score_dataset
 from fer_pipeline_tests.core.parquet_faces import FER, write_split
 from fer_pipeline_tests.core.small_release import (
     encoded,
@@ -73,6 +73,19 @@ def test_rows_read_are_scored_left_out_or_of_another_status(tmp_path):
     assert sum(scored.left_out.values()) + sum(scored.statuses.values()) == 7
     assert scored.evaluation.n == 3
     assert scored.evaluation.accuracy.value == pytest.approx(2 / 3)
+
+
+def test_classes_that_only_one_side_has_are_named(tmp_path):
+    names = ["happy", "angry", "angry", "disgust", "surprise"]
+    images = [_flat(BRIGHTNESS.get(name, 9)) for name in names]
+    write_split(tmp_path, "test", [FER.index(name) for name in names], images=images)
+    scored = _score(open_dataset("hf-parquet", tmp_path))
+    assert scored.other_classes == {"Anger": 2, "Disgust": 1}
+    assert sum(scored.other_classes.values()) == scored.left_out["other_class"]
+    assert scored.absent_classes == ("Neutral",)
+    _fer_split(tmp_path / "all", "test")
+    whole = _score(open_dataset("hf-parquet", tmp_path / "all"))
+    assert (whole.other_classes, whole.absent_classes) == ({}, ())
 
 
 def test_counts_add_up_on_a_release_with_every_trap(drawn_release):
@@ -165,3 +178,85 @@ def test_faces_of_one_photo_are_one_group_of_the_interval(tmp_path):
         write_photo(tmp_path, f"1/{name}.png", encoded(noise()))
     scored = _score(open_dataset("affectnet", tmp_path))
     assert (scored.evaluation.n, scored.evaluation.groups) == (4, 2)
+
+
+SEVEN = ("Neutral", "Happiness", "Sadness", "Surprise", "Anger", "Fear", "Disgust")
+
+
+class Seven:
+    """Stands for a model of seven classes: what it says stands in the first pixels of a crop."""
+
+    output_shape = (None, 7)
+
+    def predict_on_batch(self, crops):
+        said = crops.reshape(len(crops), 16, 16)[:, :7, 0].astype(np.float64) + 1e-9
+        return said / said.sum(axis=1, keepdims=True)
+
+
+def _saying(shares):
+    """A picture whose crop of 16 pixels begins with these values, one a row."""
+    picture = np.zeros((16, 16, 3), np.uint8)
+    picture[:7] = np.asarray(shares, np.uint8)[:, None, None]
+    return encoded(picture)
+
+
+FACES = (
+    ("happy", (0, 90, 0, 30, 0, 120, 0)),  # Fear before Happiness
+    ("sad", (0, 60, 40, 10, 0, 0, 0)),  # Happiness
+    ("surprise", (100, 10, 20, 80, 0, 0, 0)),  # Neutral before Surprise
+    ("neutral", (50, 0, 0, 0, 90, 0, 0)),  # Anger
+    ("angry", (10, 0, 0, 0, 90, 100, 0)),  # Disgust and Fear aside: Anger
+    ("fear", (0, 0, 0, 0, 0, 200, 0)),
+    ("disgust", (0, 0, 0, 0, 0, 0, 200)),
+)
+
+
+@pytest.mark.parametrize(
+    ("classes", "right", "left"),
+    [
+        (None, {"Fear", "Disgust"}, {}),
+        (
+            ("Neutral", "Happiness", "Sadness", "Surprise", "Anger"),
+            {"Happiness", "Anger"},
+            {"Fear": 1, "Disgust": 1},
+        ),
+        (
+            ("Happiness", "Sadness", "Surprise"),
+            {"Happiness", "Surprise"},
+            {"Neutral": 1, "Fear": 1, "Disgust": 1, "Anger": 1},
+        ),
+    ],
+    ids=["seven", "five", "three"],
+)
+def test_of_fewer_classes_the_faces_and_the_answers_are_among_these(tmp_path, classes, right, left):
+    write_split(
+        tmp_path,
+        "test",
+        [FER.index(name) for name, _ in FACES],
+        images=[_saying(shares) for _, shares in FACES],
+    )
+    card = ModelCard("seven_class", SEVEN, CropSettings(side=16, detect="whole"), "listed", {})
+    scored = score_dataset(
+        Seven(), card, open_dataset("hf-parquet", tmp_path), classes=classes, resamples=50
+    )
+    found = scored.evaluation
+    assert found.classes == (classes or SEVEN)
+    assert found.n == 7 - sum(left.values())
+    assert {one.name for one in found.by_class if one.recall} == right
+    assert found.accuracy.value == pytest.approx(len(right) / found.n)
+    assert scored.other_classes == left
+    assert sum(scored.left_out.values()) == sum(left.values())
+
+
+def test_probabilities_among_fewer_classes_are_those_given_that_it_is_one_of_them():
+    seven = np.array([[0.1, 0.2, 0.3, 0.1, 0.1, 0.1, 0.1], [0.5, 0, 0, 0, 0.5, 0, 0]])
+    three = among_classes(seven, [1, 2, 3])
+    assert three == pytest.approx(np.array([[1 / 3, 1 / 2, 1 / 6], [1 / 3] * 3]))
+    assert among_classes(seven, range(7)) == pytest.approx(seven)
+    assert among_classes(seven, [3, 1])[0] == pytest.approx([1 / 3, 2 / 3])
+
+
+def test_classes_that_the_model_lacks_are_an_input_error(tmp_path):
+    _fer_split(tmp_path, "test")
+    with pytest.raises(InputError, match="no class for Anger: it tells Surprise, Happiness, Neu"):
+        _score(open_dataset("hf-parquet", tmp_path), classes=("Happiness", "Anger"))
