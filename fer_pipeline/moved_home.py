@@ -1,0 +1,98 @@
+"""Which home MLflow's database belongs to, and where its files stand when the home was moved.
+
+MLflow keeps whole addresses of files and has no command that changes them.
+"""
+
+import platform
+import re
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.files import text_digest
+from fer_pipeline.core.storage import as_location
+from fer_pipeline.settings import Settings
+
+HOME_TAG = "fer.home"
+"""Tag of a run: which home it belongs to, see `home_id`."""
+
+_ADDRESSES: Mapping[str, tuple[str, ...]] = {
+    "experiments": ("artifact_location",),
+    "runs": ("artifact_uri",),
+    "logged_models": ("artifact_location",),
+    "model_versions": ("source", "storage_location"),
+}
+"""Columns of MLflow's tables that hold addresses of files."""
+_ROOT = re.compile(r"(.*/mlflow/artifacts)(/[^/]+)?/?")
+"""The folder of artifacts in a home, as `places.py` names it; a server adds a folder of its own."""
+_SECONDS = 60.0
+
+
+def home_id(settings: Settings) -> str:
+    """The same for every run of one home on one machine, and for no other."""
+    return text_digest(platform.node(), settings.home)
+
+
+def artifact_root(settings: Settings) -> str:
+    """Where the files of runs and models stand when no server keeps them, as MLflow takes it."""
+    folder = settings.mlflow_artifacts
+    return folder.as_uri() if isinstance(folder, Path) else str(folder)
+
+
+def follow_home(settings: Settings) -> bool:
+    """Make MLflow's database of a home that was moved or copied name the files that came along.
+
+    Returns whether there was anything to change. Raises InputError when the database can't be
+    written.
+    """
+    database, root = settings.mlflow_folder / "mlflow.db", artifact_root(settings)
+    if not database.is_file():
+        return False
+    with closing(sqlite3.connect(database, timeout=_SECONDS, isolation_level=None)) as connection:
+        if not _former_roots(connection, root):
+            return False
+        try:
+            connection.execute("begin immediate")
+            # Another process may have been first.
+            for former in _former_roots(connection, root):
+                _replace(connection, former, root)
+            mine = (home_id(settings), HOME_TAG)
+            connection.execute("update tags set value = ? where key = ?", mine)
+            connection.execute("commit")
+        except sqlite3.OperationalError as error:
+            raise InputError(
+                f"{database} still names the folder that its home stood in before, and can't be "
+                f"changed ({error}): make it writable, or stop what uses it"
+            ) from error
+    return True
+
+
+def _former_roots(connection: sqlite3.Connection, root: str) -> set[str]:
+    """Folders of artifacts of a home, other than `root`, in which experiments keep theirs."""
+    if "experiments" not in _tables(connection):
+        return set()
+    places = connection.execute("select artifact_location from experiments").fetchall()
+    found = (_ROOT.fullmatch(place or "") for (place,) in places)
+    here = as_location(root)
+    return {one[1] for one in found if one is not None and as_location(one[1]) != here}
+
+
+def _replace(connection: sqlite3.Connection, former: str, root: str) -> None:
+    """Put `root` in place of `former` at the start of every address."""
+    tables = _tables(connection)
+    for table in _ADDRESSES.keys() & tables:
+        there = {row[1] for row in connection.execute(f"pragma table_info({table})")}
+        for column in there.intersection(_ADDRESSES[table]):
+            connection.execute(
+                # Both names are constants of this module.
+                f"update {table} set {column} = :root || substr({column}, length(:former) + 1) "  # noqa: S608
+                f"where {column} = :former "
+                f"or substr({column}, 1, length(:former) + 1) = :former || '/'",
+                {"root": root, "former": former},
+            )
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("select name from sqlite_master")}

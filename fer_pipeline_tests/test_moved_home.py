@@ -1,0 +1,120 @@
+"""A home that was moved or copied goes on where it stands, with the models that came along."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from fer_pipeline import tracking
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.moved_home import follow_home
+from fer_pipeline.settings import Settings
+from fer_pipeline_tests import graph
+
+STREAM = "three_class"
+ELSEWHERE = "file:///elsewhere/artifacts"
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A home with a finished run, one that a killed process left RUNNING, and a file of each.
+
+    Not to be changed.
+    """
+    settings = Settings.fresh(home=tmp_path_factory.mktemp("moved") / "the first")
+    with tracking.training_run(settings, "a/trained_model", {}, "name") as run:
+        run.log_json({"epochs": 3}, "kept.json")
+    client = tracking.connect(settings)
+    experiment = client.get_experiment_by_name(tracking.EXPERIMENT).experiment_id
+    tags = {tracking.ASSET_TAG: "b/trained_model", tracking.HOME_TAG: tracking.home_id(settings)}
+    left = client.create_run(experiment, tags=tags)
+    client.log_text(left.info.run_id, "x", "kept.json")
+    client.create_experiment("mine", ELSEWHERE)
+    return settings
+
+
+@pytest.fixture
+def second(first: Settings, tmp_path: Path) -> Settings:
+    """That home in another place."""
+    shutil.copytree(first.home, tmp_path / "second")
+    return first.model_copy(update={"home": tmp_path / "second"})
+
+
+def _addresses(settings: Settings) -> dict[str, str]:
+    """Where each run keeps its files, as the database says."""
+    with closing(sqlite3.connect(settings.mlflow_folder / "mlflow.db")) as database:
+        return dict(database.execute("select run_uuid, artifact_uri from runs").fetchall())
+
+
+def test_what_runs_left_is_found_in_the_new_place_and_new_runs_write_there(
+    first: Settings, second: Settings
+) -> None:
+    before = _addresses(first)
+    client = tracking.connect(second)
+    for run_id, address in _addresses(second).items():
+        assert address.startswith(f"{Path(second.mlflow_artifacts).as_uri()}/")
+        assert [file.path for file in client.list_artifacts(run_id)] == ["kept.json"]
+    with tracking.training_run(second, "a/trained_model", {}, "name") as run:
+        run.log_json({}, "new.json")
+    (written,) = Path(second.home).rglob("new.json")
+    assert run.run_id in written.parts
+    assert list(Path(first.home).rglob("new.json")) == []
+    assert _addresses(first) == before
+
+
+def test_run_that_was_killed_before_the_move_is_closed_after_it(second: Settings) -> None:
+    assert tracking.close_stale_runs(second) == 1
+    assert set(graph.tracked_runs(Path(second.home)).values()) == {"FINISHED", "KILLED"}
+
+
+def test_home_that_stayed_is_left_as_it_is(first: Settings, tmp_path: Path) -> None:
+    database = first.mlflow_folder / "mlflow.db"
+    before = database.read_bytes()
+    assert not follow_home(first)
+    assert not follow_home(Settings.fresh(home=tmp_path / "new"))
+    assert database.read_bytes() == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_artifacts_that_never_stood_in_a_home_stay_where_they_are(second: Settings) -> None:
+    assert follow_home(second)
+    with closing(sqlite3.connect(second.mlflow_folder / "mlflow.db")) as database:
+        found = dict(database.execute("select name, artifact_location from experiments"))
+    assert found["mine"] == ELSEWHERE
+    assert found[tracking.EXPERIMENT] == Path(second.mlflow_artifacts).as_uri()
+    assert not follow_home(second)
+
+
+def test_database_that_is_in_use_is_told_of_in_one_sentence(
+    second: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fer_pipeline.moved_home._SECONDS", 0.1)
+    with closing(sqlite3.connect(second.mlflow_folder / "mlflow.db")) as other:
+        other.execute("begin immediate")
+        with pytest.raises(InputError, match=r"names the folder .* before, .*\(database is locked"):
+            follow_home(second)
+
+
+def test_moved_home_trains_and_its_champion_is_challenged(
+    drawn_release: Path, tmp_path: Path
+) -> None:
+    copied = graph.finished(drawn_release).copy(tmp_path / "copied")
+    # The registry then names the copy, so that nothing can be found where it was made.
+    tracking.connect(copied.settings())
+    shutil.move(copied.home, tmp_path / "moved")
+    made = [f"{STREAM}/{name}" for name in ("trained_model", "evaluation_report", "champion")]
+    chosen = [word for name in made for word in ("--select", name)]
+    ended = graph.fer_pipeline(
+        *("run", "--home", tmp_path / "moved", "--force", *chosen, "--minutes", "0.05", "--json")
+    )
+    assert ended.code == 0, ended.err
+    reports = {told["report"] for told in ended.answer["streams"].values()}
+    assert reports == {
+        str(tmp_path / "moved" / "reports" / stream / "report.html") for stream in graph.STREAMS
+    }
+    figures = ended.answer["streams"][STREAM]["champion"]
+    assert figures["challenger"] == "2"
+    assert figures["verdict"] != "first"
+    assert not copied.home.exists()

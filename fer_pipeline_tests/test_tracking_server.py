@@ -1,0 +1,54 @@
+"""An MLflow server that is gone, as steps and commands meet it."""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from mlflow.exceptions import MlflowException
+
+from fer_pipeline import tracking
+from fer_pipeline.assets.steps import step
+from fer_pipeline.settings import Settings
+from fer_pipeline.tracking_server import asked_by_a_person, out_of_reach, server_problem
+
+RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+
+
+@pytest.fixture
+def gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv(RETRIES, "0")
+    return Settings.fresh(home=tmp_path, mlflow_tracking_uri="http://127.0.0.1:9")
+
+
+def test_step_that_finds_no_server_fails_in_one_sentence(gone: Settings) -> None:
+    with pytest.raises(dg.Failure) as failure, step():
+        tracking.connect(gone).get_registered_model("fer-three_class")
+    said = str(failure.value.description)
+    assert said.startswith("MLflow can't be used (API request to http://127.0.0.1:9")
+    assert "\n" not in said
+    assert failure.value.allow_retries is False
+
+
+def test_model_on_a_server_that_is_gone_is_not_called_unknown(gone: Settings) -> None:
+    with pytest.raises(MlflowException) as error:
+        tracking.model_file(gone, "models:/fer-three_class/1")
+    assert out_of_reach(error.value)
+
+
+def test_other_errors_are_none_of_mlflow() -> None:
+    assert server_problem(ValueError("API request to the moon")) is None
+    assert not out_of_reach(MlflowException("Run 'x' not found"))
+
+
+def test_person_waits_seconds_and_a_training_as_long_as_mlflow_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(RETRIES, raising=False)
+    with asked_by_a_person():
+        assert os.environ[RETRIES] == "2"
+    assert RETRIES not in os.environ
+    monkeypatch.setenv(RETRIES, "5")
+    with asked_by_a_person():
+        assert os.environ[RETRIES] == "5"
+    assert os.environ[RETRIES] == "5"
