@@ -3,14 +3,13 @@
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import yaml
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
-from dagster._core.storage.runs import SqliteRunStorage
 
 from fer_pipeline.core.disk import is_full
 from fer_pipeline.core.errors import InputError
@@ -28,13 +27,14 @@ PROCESS_VARIABLES = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
 the system's gives back, and set a gibibyte of addresses aside, which `ulimit -v` takes for memory.
 """
 
-_IN_PROGRESS = [
+IN_PROGRESS = (
     DagsterRunStatus.NOT_STARTED,
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.STARTING,
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
-]
+)
+"""What a run is in until it has ended."""
 _CONFIGURATION = {
     "telemetry": {"enabled": False},
     "nux": {"enabled": False},
@@ -116,18 +116,16 @@ def _writable(place: Location) -> Iterator[None]:
         ) from error
 
 
-def close_killed_runs(instance: DagsterInstance, settings: Settings) -> int:
+def close_killed_runs(
+    instance: DagsterInstance, settings: Settings, *, launcher: bool = False
+) -> int:
     """Close what killed commands left open, in Dagster and in MLflow; give the number of runs.
 
     To be called under the home's lock: a command's run that is still in progress then has no
-    process. Of the runs launched from the UI those are closed whose process is gone; the others
-    are their daemon's business.
+    process. Of the runs launched from the UI those are closed whose process is gone, as far as
+    it can be seen: in the code server, which is their `launcher`, or where the home isn't shared.
     """
-    dead = [
-        run
-        for run in instance.get_runs(RunsFilter(statuses=_IN_PROGRESS))
-        if run.tags.get(COMMAND_LINE_TAG) == "true" or _process_is_gone(instance, run)
-    ]
+    dead = [run for run in _unfinished(instance) if _is_lost(instance, run, launcher)]
     spread = [run.run_id for run in dead if run.tags.get(EXECUTOR_TAG) == "ray"]
     if spread:
         from fer_pipeline.cluster import end_jobs
@@ -136,7 +134,7 @@ def close_killed_runs(instance: DagsterInstance, settings: Settings) -> int:
     for run in dead:
         instance.report_run_failed(run, "The process of this run ended without a word.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-    living = {run.run_id for run in instance.get_runs(RunsFilter(statuses=_IN_PROGRESS))}
+    living = {run.run_id for run in _unfinished(instance)}
     if dead:
         from fer_pipeline.tracking import close_stale_runs
 
@@ -160,13 +158,41 @@ def close_runs_of_the_home(settings: Settings) -> None:
         close_killed_runs(instance, settings)
 
 
+def close_lost_runs(instance: DagsterInstance, settings: Settings) -> int:
+    """Close runs whose process is gone, as the code server that launches runs sees them.
+
+    Gives their number: none as long as a command works on the home, whose lock is asked for only
+    when a run looks lost. Dagster's default launcher doesn't look after runs that it started
+    before it was started anew itself.
+    """
+    if any(_is_lost(instance, run, launcher=True) for run in _unfinished(instance)):
+        with contextlib.suppress(HomeBusyError), locked_home(settings):
+            return close_killed_runs(instance, settings, launcher=True)
+    return 0
+
+
+def _unfinished(instance: DagsterInstance) -> Sequence[DagsterRun]:
+    return instance.get_runs(RunsFilter(statuses=list(IN_PROGRESS)))
+
+
+def _is_lost(instance: DagsterInstance, run: DagsterRun, launcher: bool) -> bool:
+    """Whether a run in progress has no process, once the home's lock is held."""
+    # Its import takes a third of a second, which every code server and step would pay.
+    from dagster._core.storage.runs import SqliteRunStorage
+
+    shared = not isinstance(instance.run_storage, SqliteRunStorage)
+    if run.tags.get(COMMAND_LINE_TAG) == "true":
+        # A command on another machine, which holds a lock there, isn't the code server's to close.
+        return not (launcher and shared)
+    # Other machines and containers may work on a shared one, whose processes aren't seen here.
+    return (launcher or not shared) and _process_is_gone(instance, run)
+
+
 def _process_is_gone(instance: DagsterInstance, run: DagsterRun) -> bool:
     """Whether a run that was launched on this machine has begun, and its process ended since.
 
     The daemon doesn't look after the processes it started before it was restarted.
     """
-    if not isinstance(instance.run_storage, SqliteRunStorage):
-        return False  # other machines and containers may work on it, whose processes aren't seen
     for entry in instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT):
         event = entry.dagster_event
         if event is None or not (event.message or "").startswith(_PROCESS_STARTED):
@@ -189,7 +215,7 @@ def refuse_beside_ui_runs(instance: DagsterInstance, settings: Settings) -> None
 
     The other way round nothing is needed: the run queue lets one run go at a time.
     """
-    living = instance.get_runs(RunsFilter(statuses=_IN_PROGRESS), limit=1)
+    living = instance.get_runs(RunsFilter(statuses=list(IN_PROGRESS)), limit=1)
     if living:
         raise HomeBusyError(
             f"run {living[0].run_id}, launched in Dagster's pages, works on {settings.home}: "
@@ -208,6 +234,8 @@ def environment(settings: Settings) -> dict[str, str]:
     """The environment in which Dagster and MLflow serve this home."""
     return {
         **PROCESS_VARIABLES,
+        # Five more processes of MLflow's server, for judging the answers of language models.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         **os.environ,
         "DAGSTER_HOME": str(settings.dagster_home),
         **_home_variables(settings),

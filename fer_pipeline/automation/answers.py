@@ -1,4 +1,4 @@
-"""What happens without anybody asking: sensors that start runs."""
+"""New answers of people: the sensor that has the reports remade which they are part of."""
 
 import json
 from collections.abc import Iterator

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from fer_pipeline.automation import ANSWERS_SENSOR, answers_sensor
+from fer_pipeline.automation.answers import ANSWERS_SENSOR, answers_sensor
 from fer_pipeline.build import build_definitions
 from fer_pipeline.core.answers import AnswerStore
 from fer_pipeline.core.study import Study
@@ -17,6 +17,8 @@ from fer_pipeline_tests import graph
 
 STREAM = "three_class"
 REPORTS = {f"{STREAM}/evaluation_report", f"{STREAM}/human_error_report"}
+BEHIND = {*REPORTS, f"{STREAM}/champion"}
+"""What waits for a report, though a report with other answers leaves it up to date."""
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def settings(drawn_release: Path, tmp_path: Path) -> Settings:
 def _tick(settings: Settings, cursor: str | None) -> tuple[str | None, Any]:
     definitions = build_definitions(settings)
     sensor = definitions.resolve_sensor_def(ANSWERS_SENSOR)
-    with graph.instance_of(settings.home) as instance:
+    with graph.instance_of(settings.state_folder) as instance:
         context = dg.build_sensor_context(
             instance=instance,
             cursor=cursor,
@@ -45,7 +47,7 @@ def _study(settings: Settings) -> Study:
 
 def _report(settings: Settings) -> None:
     """Tell Dagster that the reports were made with the answers there are, without the seconds."""
-    with graph.instance_of(settings.home) as instance:
+    with graph.instance_of(settings.state_folder) as instance:
         for name in REPORTS:
             made = dg.AssetMaterialization(
                 dg.AssetKey.from_user_string(name),
@@ -101,21 +103,21 @@ def test_answers_that_are_there_once_more_ask_for_a_run_of_their_own(settings: S
     assert len({*first, *second, *third}) == 3
 
 
-def test_a_run_remakes_exactly_the_reports_when_answers_came_or_were_taken_back(
+def test_reports_are_behind_when_answers_came_or_were_taken_back_until_they_are_remade(
     settings: Settings,
 ) -> None:
     study = _study(settings)
     assert graph.to_be_made(settings) == {}
     graph.store_answers(settings, study, "Ann")
     waiting = graph.to_be_made(settings)
-    assert set(waiting) == REPORTS
+    assert set(waiting) == BEHIND
     assert waiting[f"{STREAM}/evaluation_report"] == "people's answers changed"
-    with graph.instance_of(settings.home) as instance:
+    with graph.instance_of(settings.state_folder) as instance:
         assert graph.materialize(settings, sorted(REPORTS), instance).success
     assert graph.to_be_made(settings) == {}
     with closing(AnswerStore(settings.answers_address)) as store:
         assert store.undo(study.key, study.sample, "Ann") is not None
-    assert set(graph.to_be_made(settings)) == REPORTS
+    assert set(graph.to_be_made(settings)) == BEHIND
 
 
 def test_sensor_runs_unless_it_is_stopped_and_aims_at_the_reports_alone(settings: Settings) -> None:

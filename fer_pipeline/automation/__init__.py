@@ -1,0 +1,1 @@
+"""What happens without anybody asking: schedules, sensors and freshness, one subject a module."""

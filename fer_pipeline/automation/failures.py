@@ -1,0 +1,69 @@
+"""Runs that end badly: sensors that close what they leave open, in MLflow and in Dagster.
+
+Why a step failed is told in `fer_pipeline.failures`; nothing here starts a run.
+"""
+
+import dagster as dg
+
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.instance import close_lost_runs
+from fer_pipeline.settings import Settings
+
+_SECONDS = 60
+_TRAINING = "trained_model"
+
+
+def failure_sensors() -> list[dg.SensorDefinition]:
+    """Close MLflow's runs of failed and of cancelled runs, and runs that lost their process."""
+
+    @dg.run_failure_sensor(
+        name="failed_run",
+        minimum_interval_seconds=_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Closes as KILLED what a failed run left RUNNING in MLflow.",
+    )
+    def failed_run(
+        context: dg.RunFailureSensorContext, settings: dg.ResourceParam[Settings]
+    ) -> dg.SkipReason:
+        return _close_tracking(context.dagster_run, settings)
+
+    @dg.run_status_sensor(
+        run_status=dg.DagsterRunStatus.CANCELED,
+        name="cancelled_run",
+        minimum_interval_seconds=_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Closes as KILLED what a cancelled run left RUNNING in MLflow.",
+    )
+    def cancelled_run(
+        context: dg.RunStatusSensorContext, settings: dg.ResourceParam[Settings]
+    ) -> dg.SkipReason:
+        return _close_tracking(context.dagster_run, settings)
+
+    @dg.sensor(
+        name="lost_runs",
+        minimum_interval_seconds=_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Closes as failed runs whose process is gone, as after a code server was "
+        "killed: they would hold their place in the queue and in the training pool.",
+    )
+    def lost_runs(
+        context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]
+    ) -> dg.SkipReason:
+        try:
+            closed = close_lost_runs(context.instance, settings)
+        except InputError as error:
+            return dg.SkipReason(str(error))
+        return dg.SkipReason(f"{closed} run(s) without a process closed" if closed else "none lost")
+
+    return [failed_run, cancelled_run, lost_runs]
+
+
+def _close_tracking(run: dg.DagsterRun, settings: Settings) -> dg.SkipReason:
+    selection = run.asset_selection
+    if selection is not None and not any(key.path[-1] == _TRAINING for key in selection):
+        return dg.SkipReason(f"run {run.run_id} trained nothing")
+    # MLflow takes seconds to import, which most runs that fail needn't cost the code server.
+    from fer_pipeline.tracking import close_runs_of
+
+    closed = close_runs_of(settings, run.run_id)
+    return dg.SkipReason(f"{closed} MLflow run(s) of run {run.run_id} closed")
