@@ -3,6 +3,7 @@
 import tomllib
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from fer_pipeline.build import build_definitions
@@ -134,6 +135,11 @@ def test_run_keeps_what_else_stands_in_the_settings_file(tmp_path: Path) -> None
         ({"streams": ("six_class",)}, ["'six_class'", "five_class"]),
         ({"streams": ()}, ["streams", "at least one"]),
         ({"label_source": "rumour"}, ["label_source", "'listed' or 'votes'"]),
+        ({"label_source": "votes", "vote_share": 0.5}, ["vote_share", "label_source votes"]),
+        ({"vote_share": 1.5}, ["vote_share", "less than or equal to 1"]),
+        ({"recipe_overrides": {"emma": "1"}}, ["recipe_overrides", "'emma' is no value of"]),
+        ({"recipe_overrides": {"ema": "1"}}, ["recipe_overrides", "a number from 0 to below 1"]),
+        ({"recipe_overrides": {"ema": [1]}}, ["recipe_overrides.ema", "valid string"]),
         ({"detect": "never"}, ["detect", "'missing' or 'always'"]),
         ({"unknown_labels": "guess"}, ["unknown_labels", "'stop' or 'reject'"]),
         ({"study": "../people"}, ["study", "can't name a study"]),
@@ -190,7 +196,9 @@ def test_stream_of_ones_own_becomes_assets_and_checks(tmp_path: Path) -> None:
         'streams = ["mood"]\n[stream_classes]\nmood = ["Contempt", "Disgust"]\n',
     )
     settings = Settings.load(home=home)
-    graph = build_definitions(settings).resolve_asset_graph()
+    # Dagster asks the instance in use for its state; an earlier test's may be gone.
+    with dg.DagsterInstance.ephemeral():
+        graph = build_definitions(settings).resolve_asset_graph()
     keys = {key.to_user_string(): graph.get(key) for key in graph.get_all_asset_keys()}
     assert {name for name in keys if "/" in name} == {
         "mood/relabel_sample",
@@ -198,6 +206,7 @@ def test_stream_of_ones_own_becomes_assets_and_checks(tmp_path: Path) -> None:
         "mood/evaluation_report",
         "mood/human_error_report",
         "mood/label_issues",
+        "mood/champion",
     }
     assert keys["mood/trained_model"].group_name == "mood"
     assert "Contempt, Disgust" in (keys["mood/trained_model"].description or "")
@@ -243,6 +252,7 @@ STREAM_ASSETS = (
     "evaluation_report",
     "human_error_report",
     "label_issues",
+    "champion",
 )
 ALL = (
     "file_list_index",
@@ -275,7 +285,11 @@ ALL = (
         ({"preset": "gpu"}, {"face_crops", "trained_model", "label_issues"}),
         ({"minutes": 3.0}, {"trained_model", "label_issues"}),
         ({"threads": 1}, {"trained_model", "label_issues"}),
-        ({"resamples": 500}, {"evaluation_report", "human_error_report"}),
+        ({"recipe_overrides": {"ema": "0.9"}}, {"trained_model", "label_issues"}),
+        ({"init": "models:/fer-five_class/1"}, {"trained_model"}),
+        ({"vote_share": 0.5}, {"trained_model"}),
+        ({"resamples": 500}, {"evaluation_report", "human_error_report", "champion"}),
+        ({"least_gain": 0.01}, {"champion"}),
         (
             {"label_source": "votes"},
             {
@@ -284,6 +298,7 @@ ALL = (
                 "evaluation_report",
                 "human_error_report",
                 "label_issues",
+                "champion",
             },
         ),
         ({"seed": 1}, set(ALL) - {"file_list_index", "face_crops", "relabel_sample"}),

@@ -34,7 +34,7 @@ _FEW_VALUES = ["source", "list", "annotation", "expression", "issue"]
 
 @dataclass(frozen=True)
 class IndexSummary:
-    """What the index stage read and kept."""
+    """What the index stage read and kept; `rows_by_source` counts both for each data set."""
 
     rows_read: int
     rows_indexed: int
@@ -43,6 +43,7 @@ class IndexSummary:
     issues: Mapping[str, int]
     rejected_by_reason: Mapping[str, int]
     content_hash: str
+    rows_by_source: Mapping[str, Mapping[str, int]]
 
 
 def build_index(
@@ -58,6 +59,7 @@ def build_index(
     row at all.
     """
     rows_by_list: dict[str, int] = dict.fromkeys(names or dataset.lists(), 0)
+    by_source: dict[str, dict[str, int]] = {}
     rejected_tables = [REJECTED_SCHEMA.empty_table()]
     keys, codes, boxes = [], [], []
     with scratch_folder(folder) as scratch:
@@ -70,6 +72,10 @@ def build_index(
                 for table in (kept, batch.rejected):
                     for name, count in _counts(table["list"]).items():
                         rows_by_list[name] += count
+                for fate, table in (("rows_indexed", kept), ("rows_rejected", batch.rejected)):
+                    for name, count in _counts(table["source"]).items():
+                        known = by_source.setdefault(name, {"rows_indexed": 0, "rows_rejected": 0})
+                        known[fate] += count
                 keys.append(_hash_of_ids(kept["face_id"]))
                 codes.append(kept["expression"].to_numpy())
                 boxes.append(_is_bad_box(kept))
@@ -98,6 +104,7 @@ def build_index(
         content_hash=text_digest(
             file_digest(folder / INDEX_FILE), file_digest(folder / REJECTED_FILE)
         ),
+        rows_by_source=by_source,
     )
 
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from fer_pipeline.core.corrected_labels import LOCKED_TEST, CorrectedLabels, decide
 from fer_pipeline.core.corrections import Correction
-from fer_pipeline.core.datasets.base import VOTES_TYPE, DataSet, Photo, Role
+from fer_pipeline.core.datasets.base import VOTES_TYPE, DataSet, Photo, Role, carved_lists
 from fer_pipeline.core.detect import Box
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import published
@@ -77,6 +77,7 @@ class ManifestSummary:
     counts faces whose label was corrected, `corrections_left` those whose correction was not
     applied, by reason (see `corrected_labels.py`); together they are all faces with corrections.
     `corrections_taken` is the digest of what these came to, see `CorrectedLabels`.
+    `rows_by_source` are the rows by split of each data set.
     """
 
     rows_indexed: int
@@ -91,6 +92,7 @@ class ManifestSummary:
     corrected: int
     corrections_taken: str
     corrections_left: Mapping[str, int]
+    rows_by_source: Mapping[str, Mapping[str, int]]
 
 
 def build_manifest(
@@ -145,7 +147,15 @@ def build_manifest(
     conflicting = pc.equal(table["issue"].fill_null(""), CONFLICTING_LABEL).to_numpy()
     # Of a face with two labels a person has said which one it has.
     conflicting = (conflicting & ~corrected) | copies_disagree(content_hash, _boxes(table), label)
-    splits = deal(lists, group, conflicting, roles, dev_share=dev_share, seed=seed)
+    splits = deal(
+        lists,
+        group,
+        conflicting,
+        roles,
+        dev_share=dev_share,
+        seed=seed,
+        carved=carved_lists(dataset),
+    )
     if corrected.any():
         place = table.schema.get_field_index("expression")
         table = table.set_column(place, "expression", pa.array(label, pa.int8()))
@@ -178,6 +188,7 @@ def build_manifest(
         corrected=len(decided.codes) - locked_faces,
         corrections_taken=decided.digest,
         corrections_left=_with_locked(decided.left, locked_faces),
+        rows_by_source=_splits_by_source(manifest["source"], splits.split),
     )
 
 
@@ -350,6 +361,16 @@ def _write_file_list(manifest: pa.Table, label: npt.NDArray[np.int8], path: Path
     names = pa.array(np.array(NAMES, dtype=object)[label], pa.string())
     table = manifest.drop_columns(["votes"]).append_column("expression_name", names)
     pa_csv.write_csv(table, path)
+
+
+def _splits_by_source(
+    source: pa.ChunkedArray, split: npt.NDArray[np.object_]
+) -> dict[str, dict[str, int]]:
+    sources = _objects(source)
+    return {
+        name: {side: int(((sources == name) & (split == side)).sum()) for side in SPLITS}
+        for name in dict.fromkeys(sources.tolist())
+    }
 
 
 def _objects(column: pa.ChunkedArray) -> npt.NDArray[np.object_]:

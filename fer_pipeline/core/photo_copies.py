@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_pipeline.core.datasets.base import DataSet, Photo
-from fer_pipeline.core.files import text_digest
 
 
 @dataclass(frozen=True)
@@ -54,18 +53,18 @@ def find_copies(
         if on_hashed and done % 1000 == 0:
             on_hashed(done, len(to_hash))
     # The smallest key of a set of copies names their group; a photo without copies names its own.
-    leader = unique.copy()
-    smallest: dict[str, str] = {}
+    leader = np.arange(len(unique))
+    smallest: dict[str, int] = {}
     for place in np.sort(to_hash):
         if hashes[place]:
-            leader[place] = smallest.setdefault(hashes[place], unique[place])
-    group = np.array([text_digest(dataset.name, key) for key in leader], dtype=object)
+            leader[place] = smallest.setdefault(hashes[place], int(place))
+    group = np.array([dataset.photo_group(stored[place]) for place in leader], dtype=object)
     return PhotoCopies(
         content_hash=hashes[photo],
         group=group[photo],
         missing=int((sizes < 0).sum()),
         hashed=len(to_hash),
-        identical=int((leader != unique).sum()),
+        identical=int((leader != np.arange(len(unique))).sum()),
     )
 
 

@@ -6,7 +6,7 @@ shards belong together is the business of `crop_set.py`, how the manifest is cut
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fer_pipeline.core.crop import CropSettings, PreparedFace, prepare_face
-from fer_pipeline.core.datasets.base import DataSet
+from fer_pipeline.core.datasets.base import DataSet, cropped_faces
 from fer_pipeline.core.decode import UnreadableError
 from fer_pipeline.core.files import file_digest, published
 from fer_pipeline.core.manifest import listed_boxes, photos_of
@@ -115,7 +115,8 @@ def write_shard(
             place = known.place[start : start + _ROW_GROUP]
             missing = place < 0
             lacking = faces.slice(start, len(place)).filter(pa.array(missing))
-            prepared = _prepared(photos, lacking, settings, schema, tell)
+            whole = cropped_faces(dataset, lacking["list"].to_pylist())
+            prepared = _prepared(photos, lacking, whole, settings, schema, tell)
             order = np.where(missing, len(known.table) + np.cumsum(missing) - 1, place)
             group = pa.concat_tables([known.table, prepared]).take(pa.array(order))
             writer.write_table(group)
@@ -127,11 +128,13 @@ def write_shard(
 def _prepared(
     photos: Iterator[bytes | UnreadableError | None],
     faces: pa.Table,
+    whole: npt.NDArray[np.bool_],
     settings: CropSettings,
     schema: pa.Schema,
     tell: Callable[[], None],
 ) -> pa.Table:
-    """The rows of these faces, whose photos come next."""
+    """The rows of these faces, whose photos come next; `whole` tells pictures that are faces."""
+    settings_of_whole = replace(settings, detect="whole")
     columns: dict[str, list[object]] = {name: [] for name in schema.names}
     for name in _IDENTITY.names:
         columns[name] = faces[name].to_pylist()
@@ -139,7 +142,8 @@ def _prepared(
         data = next(photos)
         if isinstance(data, UnreadableError):
             columns["stored_bytes"][row] = None
-        _append(columns, prepare_face(data, box, settings))
+        of_face = settings_of_whole if whole[row] else settings
+        _append(columns, prepare_face(data, box, of_face))
         tell()
     return pa.Table.from_pydict(columns, schema=schema)
 

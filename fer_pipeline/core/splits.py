@@ -5,7 +5,7 @@ group, so that the deal is the same whatever else is in the data set.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,11 +38,13 @@ def deal(
     *,
     dev_share: float,
     seed: int,
+    carved: Collection[str] | None = None,
 ) -> Splits:
     """Deal faces to splits; all arrays have shape (n,).
 
     A group with a face in a test list is a test group: its faces of other lists are excluded.
-    Dev is the dev list where there is one, else `dev_share` of the groups of train lists.
+    Dev are the dev lists, and `dev_share` of the groups of the train lists `carved` (default: all
+    train lists where there is no dev list, else none).
     Faces with conflicting labels train with a lower weight and are excluded from dev and test.
     """
     role = np.array([roles[name] for name in lists], dtype=object)
@@ -51,21 +53,23 @@ def deal(
 
     in_test = np.zeros(count, bool)
     in_test[number[role == Role.TEST]] = True
+    if carved is None:
+        carved = [] if Role.DEV in roles.values() else roles
+    is_carved = (role == Role.TRAIN) & np.array([name in carved for name in lists], bool)
     in_dev = np.zeros(count, bool)
-    if Role.DEV in roles.values():
-        in_dev[number[role == Role.DEV]] = True
-    else:
-        first = np.unique(number, return_index=True)[1] if count else np.empty(0, int)
-        in_train = np.zeros(count, bool)
-        in_train[number[role == Role.TRAIN]] = True
-        drawn = np.array([_share_of(seed, groups[place]) < dev_share for place in first], bool)
-        in_dev = in_train & drawn
-    in_dev &= ~in_test
+    in_dev[number[role == Role.DEV]] = True
+    in_carved = np.zeros(count, bool)
+    in_carved[number[is_carved]] = True
+    # A copy of a given dev photo isn't drawn, but excluded.
+    to_draw = np.flatnonzero(in_carved & ~in_dev)
+    first = np.unique(number, return_index=True)[1] if count else np.empty(0, int)
+    drawn = np.zeros(count, bool)
+    drawn[to_draw] = [_share_of(seed, groups[first[place]]) < dev_share for place in to_draw]
+    in_dev = (in_dev | drawn) & ~in_test
 
     test, dev = in_test[number], in_dev[number]
     stays_test = test & (role == Role.TEST)
-    carved = Role.DEV not in roles.values()
-    stays_dev = dev & (role == (Role.TRAIN if carved else Role.DEV))
+    stays_dev = dev & ((role == Role.DEV) | (is_carved & drawn[number]))
     split = np.select(
         [stays_test, stays_dev, test | dev], ["test", "dev", "excluded"], default="train"
     ).astype(object)

@@ -13,12 +13,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, TypeAlias, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from upath import UPath
-
 from fer_pipeline.core.errors import InputError
+
+if TYPE_CHECKING:
+    from upath import UPath
+else:
+    try:
+        from upath import UPath
+    except ModuleNotFoundError:
+
+        class UPath:
+            """No address is one: where training is all that is done, every file is local."""
+
 
 Location: TypeAlias = Path | UPath
 """A `Path` on this machine, a `UPath` anywhere else; never a `UPath` on this machine."""
@@ -158,11 +167,13 @@ def file_stamps(paths: Sequence[Location]) -> list[str]:
     """
     found = [_local_stamp(path) if isinstance(path, Path) else "" for path in paths]
     remote = [(at, path) for at, path in enumerate(paths) if isinstance(path, UPath)]
-    if remote:
-        # All addresses of one call are those of one home or data set.
-        names = [path.path for _, path in remote]
-        stamps = file_facts(remote[0][1].fs, names, _remote_stamp, "")
-        for (at, _), stamp in zip(remote, stamps, strict=True):
+    by_store: dict[int, list[tuple[int, UPath]]] = {}
+    for at, path in remote:
+        by_store.setdefault(id(path.fs), []).append((at, path))
+    for of_store in by_store.values():
+        names = [path.path for _, path in of_store]
+        stamps = file_facts(of_store[0][1].fs, names, _remote_stamp, "")
+        for (at, _), stamp in zip(of_store, stamps, strict=True):
             found[at] = stamp
     return found
 
@@ -212,7 +223,7 @@ def file_facts(
 
 def error_code(error: BaseException) -> str | None:
     """The word by which an object store names what went wrong, such as AccessDenied."""
-    for cause in _causes(error):
+    for cause in causes(error):
         answer = getattr(cause, "response", None)
         if isinstance(answer, dict) and isinstance(answer.get("Error"), dict):
             return str(answer["Error"].get("Code"))
@@ -222,7 +233,7 @@ def error_code(error: BaseException) -> str | None:
 def storage_problem(error: BaseException) -> str | None:
     """One sentence for what an object store's client raised; None for any other error."""
     known = [
-        cause for cause in _causes(error) if type(cause).__module__.partition(".")[0] in _CLIENTS
+        cause for cause in causes(error) if type(cause).__module__.partition(".")[0] in _CLIENTS
     ]
     if not known:
         return None
@@ -247,7 +258,7 @@ def storage_problem(error: BaseException) -> str | None:
     )
 
 
-def _causes(error: BaseException) -> list[BaseException]:
+def causes(error: BaseException) -> list[BaseException]:
     """The error and what led to it, outermost first."""
     chain: list[BaseException] = []
     cause: BaseException | None = error

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_pipeline.core.datasets.base import DataSet
 from fer_pipeline.core.drawing import draw_photo, listed_without_face
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.labels import CODES, NAMES
@@ -124,6 +125,11 @@ def is_drawn(root: Location) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(known, dict) and known.get("drawn_by") == _DRAWN_BY
+
+
+def all_drawn(dataset: DataSet) -> bool:
+    """Whether every face of a data set, or of all that are mixed, was drawn."""
+    return all(is_drawn(part.root) for part in dataset.parts())
 
 
 def _standing(root: Path, settings: Mapping[str, int]) -> Release | None:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fer_pipeline.core.crop import CropSettings
-from fer_pipeline.core.datasets.base import DataSet
+from fer_pipeline.core.datasets.base import DataSet, cropped_faces
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import published, text_digest
 from fer_pipeline.core.manifest import (
@@ -58,8 +58,8 @@ _DETECTION_SECONDS = 0.01
 class Slice:
     """Rows `start` to `stop` (exclusive) of the manifest, which become shard `number`.
 
-    `digest`, of the data set's root and of whatever else decides what the shard holds, is part of
-    the shard's name.
+    `digest`, of the data set's address and of whatever else decides what the shard holds, is part
+    of the shard's name.
     `older` names shards of an earlier work list that hold some of these faces already.
     """
 
@@ -125,7 +125,7 @@ def plan_work(
         np.concatenate(costs), max(1, min(shard_rows, MAX_SHARD_BYTES // crop_bytes))
     )
     slices: list[Slice] = []
-    source = text_digest(dataset.root)[:6]
+    source = text_digest(dataset.address)[:6]
     batches = manifest_batches(manifest_folder, _FACE_COLUMNS, _BATCH)
     with (
         published(folder / WORK_LIST) as temporary,
@@ -270,11 +270,11 @@ def _seconds(
     dataset: DataSet, rows: pa.Table, stored: npt.NDArray[np.int64], settings: CropSettings
 ) -> npt.NDArray[np.float64]:
     """(n,) what each face costs, roughly."""
-    if dataset.faces_are_cropped:
-        return np.full(rows.num_rows, _FACE_SECONDS)
+    cropped = cropped_faces(dataset, rows["list"].to_pylist())
     seconds = _FACE_SECONDS + np.maximum(stored, 0) / _BYTES_PER_SECOND
     if settings.detect == "always":
         detected = np.ones(rows.num_rows, bool)
     else:
         detected = rows["face_x"].is_null().to_numpy()
-    return np.asarray(seconds + _DETECTION_SECONDS * (detected & (stored >= 0)))
+    seconds = seconds + _DETECTION_SECONDS * (detected & (stored >= 0))
+    return np.where(cropped, _FACE_SECONDS, seconds)

@@ -19,6 +19,7 @@ from fer_pipeline.core.datasets.base import (
     INDEX_SCHEMA,
     UNKNOWN_LABEL,
     VOTES_TYPE,
+    Alone,
     Photo,
     Role,
     RowBatch,
@@ -64,7 +65,7 @@ _LISTS: Mapping[str, _List] = {
 _PHOTO_ROOTS: Mapping[str, str] = {"manual": "Manually", "auto": "Automatically"}
 
 
-class AffectNet:
+class AffectNet(Alone):
     """An AffectNet first release under `root`.
 
     A list that isn't there is left out; no list at all raises InputError.
@@ -72,10 +73,12 @@ class AffectNet:
 
     name = "affectnet"
     faces_are_cropped = False
+    picture_side: int | None = None
 
-    def __init__(self, root: Location) -> None:
+    def __init__(self, root: Location, name: str | None = None) -> None:
         """Find the lists under `root`; raises InputError where there is none."""
         self.root = root
+        self.name = name or self.name
         self._present = {key: item for key, item in _LISTS.items() if is_file(root / item.file)}
         if not self._present:
             wanted = ", ".join(item.file for item in _LISTS.values())
@@ -253,7 +256,14 @@ def _column_order(path: Location) -> tuple[list[str], bool]:
             f"{path}, row 1: the header lacks {', '.join(lacking)}; "
             f"AffectNet's columns are {','.join(_COLUMNS)}"
         )
-    return [known.get(field.casefold(), field) for field in first], True
+    order = [known.get(field.casefold(), field) for field in first]
+    twice = [name for name in _COLUMNS if order.count(name) > 1]
+    if twice:
+        raise InputError(
+            f"{path}, row 1: the header names {', '.join(twice)} more than once; "
+            f"AffectNet's columns are {','.join(_COLUMNS)}"
+        )
+    return order, True
 
 
 def _photo_root(root: Location, word: str) -> str:

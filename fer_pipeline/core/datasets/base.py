@@ -4,15 +4,17 @@ A format reads its lists into row batches and hands out the bytes of photos. It 
 of splits beyond naming the role of each list, and nothing of pixels.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from fer_pipeline.core.files import text_digest
 from fer_pipeline.core.read_ahead import Stored
 from fer_pipeline.core.storage import Location
 
@@ -84,12 +86,24 @@ Photo = tuple[str, str]
 
 
 class DataSet(Protocol):
-    """One data set under a folder or an address, in one format."""
+    """A data set under a folder or an address, in one format; or several that are used as one."""
 
     name: str
-    root: Location
     faces_are_cropped: bool
-    """True when a picture is the face itself, so that no box and no detection are needed."""
+    """True when every picture is the face itself, so that no box and no detection are needed."""
+
+    @property
+    def address(self) -> str:
+        """Where it stands, in words; another one for every other data set."""
+        ...
+
+    def parts(self) -> Sequence["OneDataSet"]:
+        """The data sets that it is made of: itself alone, unless it is a mixture."""
+        ...
+
+    def part_of(self, name: str) -> "OneDataSet":
+        """The data set that the list `name` belongs to: itself, unless it is a mixture."""
+        ...
 
     def lists(self) -> Mapping[str, Sequence[Location]]:
         """Each list's name and the files that hold it, in reading order."""
@@ -114,6 +128,10 @@ class DataSet(Protocol):
         """A name that is the same for two addresses of one stored photo."""
         ...
 
+    def photo_group(self, photo: Photo) -> str:
+        """16 hex digits that name the photo, the same whatever its data set is mixed with."""
+        ...
+
     def photo_sizes(self, photos: Sequence[Photo]) -> npt.NDArray[np.int64]:
         """Bytes of each photo as stored, -1 where it is missing; shape (n,)."""
         ...
@@ -135,6 +153,57 @@ class DataSet(Protocol):
         bytes, which are then not read.
         """
         ...
+
+
+class OneDataSet(DataSet, Protocol):
+    """A data set that is no mixture."""
+
+    root: Location
+
+
+class Alone(ABC):
+    """What a data set that is no mixture answers to questions about its parts."""
+
+    name: str
+    root: Location
+
+    @property
+    def address(self) -> str:
+        """The root, as text."""
+        return str(self.root)
+
+    def parts(self) -> tuple[Self]:
+        """Itself."""
+        return (self,)
+
+    def part_of(self, name: str) -> Self:  # noqa: ARG002 - every list is its own
+        """Itself."""
+        return self
+
+    @abstractmethod
+    def photo_key(self, photo: Photo) -> str:
+        """See `DataSet.photo_key`."""
+
+    def photo_group(self, photo: Photo) -> str:
+        """A digest of the data set's name and the photo's key."""
+        return text_digest(self.name, self.photo_key(photo))
+
+
+def cropped_faces(dataset: DataSet, lists: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """For the list of each face, whether its pictures are faces already; shape (n,)."""
+    known = {name: dataset.part_of(name).faces_are_cropped for name in set(lists)}
+    return np.fromiter((known[name] for name in lists), bool, len(lists))
+
+
+def carved_lists(dataset: DataSet) -> frozenset[str]:
+    """The training lists of which dev is carved: those of data sets that bring no dev list."""
+    roles = dataset.roles()
+    given = {dataset.part_of(name).name for name, role in roles.items() if role == Role.DEV}
+    return frozenset(
+        name
+        for name, role in roles.items()
+        if role == Role.TRAIN and dataset.part_of(name).name not in given
+    )
 
 
 def roles_of_given_splits(lists: Sequence[str]) -> Mapping[str, Role]:

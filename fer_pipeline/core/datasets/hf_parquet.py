@@ -20,6 +20,7 @@ from fer_pipeline.core.datasets.base import (
     INDEX_SCHEMA,
     UNKNOWN_LABEL,
     VOTES_TYPE,
+    Alone,
     Photo,
     Role,
     RowBatch,
@@ -35,15 +36,18 @@ _FILE = re.compile(r"^(?P<split>train|validation|test)(-.*)?\.parquet$")
 _BATCH_ROWS = 8192
 
 
-class HfParquet:
+class HfParquet(Alone):
     """Parquet files `data/{train,validation,test}-*.parquet` under `root` (or in it directly)."""
 
     name = "hf-parquet"
     faces_are_cropped = True
+    picture_side: int | None = 48
+    """Of FER2013, which comes in this format most; in pixels."""
 
-    def __init__(self, root: Location) -> None:
+    def __init__(self, root: Location, name: str | None = None) -> None:
         """Find the files and read their headers; raises InputError where they don't fit."""
         self.root = root
+        self.name = name or self.name
         found: dict[str, list[Location]] = {}
         for folder in (root / "data", root):
             for path in files_in(folder, "*.parquet"):
@@ -110,9 +114,14 @@ class HfParquet:
         self, photos: Sequence[Photo], max_bytes: int | None = None
     ) -> Iterator[Stored]:
         """The encoded bytes of each picture in turn; one row group is held at a time."""
+        held = None
         for photo in photos:
             name, row = _place(photo)
-            data = self._readers[name].picture(row)
+            reader = self._readers[name]
+            if held is not None and held is not reader:
+                held.forget()
+            held = reader
+            data = reader.picture(row)
             if data is not None and max_bytes is not None and len(data) > max_bytes:
                 yield too_large(max_bytes)
             else:
@@ -234,6 +243,10 @@ class _ParquetPhotos:
             self._group = (group, column.combine_chunks().field("bytes"))
         value = self._group[1][row - int(self._starts[group])].as_py()
         return bytes(value) if value is not None else None
+
+    def forget(self) -> None:
+        """Let go of the pictures that are held."""
+        self._group = None
 
 
 def _place(photo: Photo) -> tuple[str, int]:

@@ -65,6 +65,12 @@ def test_header_without_a_needed_column_is_an_input_error_that_names_it(root, tm
         _one_list(root, tmp_path, HEADER.replace("expression", "mood") + "\n")
 
 
+def test_header_that_names_a_column_twice_is_an_input_error_that_names_it(root, tmp_path):
+    content = HEADER.replace("arousal", "Valence,arousal") + "\n"
+    with pytest.raises(InputError, match=r"training\.csv, row 1: the header names valence more"):
+        _one_list(root, tmp_path, content)
+
+
 @pytest.mark.parametrize("with_header", [True, False])
 def test_byte_order_mark_hides_neither_header_nor_first_path(root, tmp_path, with_header):
     text = f"{HEADER}\n" * with_header + line("1/a.jpg") + "\n"

@@ -1,3 +1,4 @@
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -75,6 +76,22 @@ def test_pictures_are_read_in_any_order_across_row_groups_and_files(tmp_path):
     order = [8, 0, 4, 3, 7, 5, 1, 2, 6]
     photos = [(kept[at]["list"], kept[at]["image_path"]) for at in order]
     assert list(dataset.read_photos(photos)) == [[*first, *second][at] for at in order]
+
+
+def test_memory_holds_the_pictures_of_one_row_group_however_many_files(tmp_path):
+    size, files = 2**18, 8
+    for number in range(files):
+        pictures = [np.random.default_rng(number).bytes(size)]
+        write_split(tmp_path, f"train-{number:05d}-of-{files:05d}", [0], images=pictures)
+    photos = [("train", f"data/train-{at:05d}-of-{files:05d}.parquet#0") for at in range(files)]
+    dataset = open_dataset("hf-parquet", tmp_path)
+    before = pa.total_allocated_bytes()
+    held = []
+    for data in dataset.read_photos(photos):
+        assert len(data) == size
+        held.append(pa.total_allocated_bytes() - before)
+    # What reading itself takes for a moment can still be there at the one or the other photo.
+    assert size <= min(held[files // 2 :]) < 2 * size
 
 
 def test_row_beyond_the_file_is_missing(tmp_path):

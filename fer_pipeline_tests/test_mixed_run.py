@@ -1,0 +1,148 @@
+"""An AffectNet-like release and FER2013-like faces in one manifest, through the command line."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fer_pipeline.core.crop_set import read_crop_set
+from fer_pipeline.core.drawing import draw_photo
+from fer_pipeline.core.labels import CODES
+from fer_pipeline.core.manifest import read_manifest
+from fer_pipeline.core.model_file import read_card
+from fer_pipeline.reports import read_metrics, report_file
+from fer_pipeline.settings import Settings
+from fer_pipeline.tracking import model_file
+from fer_pipeline_tests.core.parquet_faces import write_split
+from fer_pipeline_tests.core.small_release import encoded
+from fer_pipeline_tests.graph import Ended, fer_pipeline
+
+STREAM = "three_class"
+NAMES = ("happy", "sad", "surprise", "angry")
+EXPRESSIONS = ("Happiness", "Sadness", "Surprise", "Anger")
+
+
+def _drawn_faces(root: Path, name: str, count: int, seed: int) -> None:
+    """A Parquet file of `count` drawn faces, 48 pixels high and wide, of each of NAMES."""
+    import cv2
+
+    rng = np.random.default_rng(seed)
+    labels, images = [], []
+    for number in range(count * len(NAMES)):
+        label = number % len(NAMES)
+        photo = draw_photo(rng, EXPRESSIONS[label], size=(160, 160))
+        assert photo.box is not None
+        x, y, width, height = (max(0, round(side)) for side in photo.box)
+        face = photo.image[y : y + height, x : x + width]
+        images.append(encoded(np.asarray(cv2.resize(face, (48, 48)), np.uint8)))
+        labels.append(label)
+    write_split(root, name, labels, names=NAMES, images=images, row_group_size=16)
+
+
+@pytest.fixture(scope="module")
+def mixed(drawn_release: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
+    """A home on which a mixed run ended, and how."""
+    folder = tmp_path_factory.mktemp("mixed")
+    _drawn_faces(folder / "faces", "train", 12, 1)
+    _drawn_faces(folder / "faces", "validation", 5, 2)
+    ended = fer_pipeline(
+        *("run", "--dataset", "affectnet", "--root", drawn_release),
+        *("--dataset", "hf-parquet", "--root", folder / "faces"),
+        *("--home", folder / "home", "--preset", "smoke", "--unknown-labels", "reject"),
+        *("--stream", STREAM, "--minutes", "0.1", "--json"),
+        timeout=500,
+    )
+    return folder / "home", ended
+
+
+def test_a_mixed_run_ends_with_a_model_and_figures_of_each_data_set(
+    mixed: tuple[Path, Ended],
+) -> None:
+    home, ended = mixed
+    assert ended.code == 0, ended.err
+    found = ended.answer
+    assert list(found["sources"]) == ["affectnet", "hf-parquet"]
+    assert found["sources"]["hf-parquet"]["rows_indexed"] == 68
+    assert sum(one["rows_indexed"] for one in found["sources"].values()) == found["rows_indexed"]
+    for side, faces in found["rows_by_split"].items():
+        assert sum(one[side] for one in found["sources"].values()) == faces
+    figures = found["streams"][STREAM]
+    assert list(figures["sources"]) == ["affectnet", "hf-parquet"]
+    assert sum(one["faces"] for one in figures["sources"].values()) == figures["n_test"]
+    for one in figures["sources"].values():
+        assert 0 <= one["accuracy_low"] <= one["accuracy"] <= one["accuracy_high"] <= 1
+    whole = sum(one["faces"] * one["accuracy"] for one in figures["sources"].values())
+    assert whole / figures["n_test"] == pytest.approx(figures["accuracy"])
+    assert "affectnet + hf-parquet" in ended.words
+    settings = Settings.load(home=home)
+    assert "hf-parquet:validation" in report_file(settings, STREAM).read_text()
+    slices = read_metrics(settings, STREAM)["details"]["slices"]
+    assert {one["value"] for one in slices if one["subject"] == "Source"} == set(found["sources"])
+
+
+def test_each_data_set_of_a_mixed_run_is_on_every_side_and_cropped_its_own_way(
+    mixed: tuple[Path, Ended],
+) -> None:
+    settings = Settings.load(home=mixed[0])
+    manifest = read_manifest(settings.manifest_folder).to_pandas()
+    assert set(manifest["expression"]) <= set(CODES.values())
+    sides = manifest.groupby(["source", "split"]).size()
+    for source in ("affectnet", "hf-parquet"):
+        assert all(sides[source, side] for side in ("train", "dev", "test"))
+    crop_set = read_crop_set(settings.crops_folder, verify=True)
+    assert crop_set.settings.detect == "missing"
+    crops = pa.concat_tables([pq.read_table(path) for path in crop_set.paths]).to_pandas()
+    source = manifest.set_index("face_id")["source"][crops["face_id"]].to_numpy()
+    whole = crops[source == "hf-parquet"]
+    assert set(whole["status"]) == {"ok"}
+    assert (whole[["box_x", "box_y", "box_width", "box_height"]] == [0, 0, 48, 48]).all(axis=None)
+    assert (crops[source == "affectnet"]["box_width"].dropna() != 48).any()
+
+
+def test_the_model_of_a_mixed_run_says_what_it_was_trained_on(mixed: tuple[Path, Ended]) -> None:
+    settings = Settings.load(home=mixed[0])
+    uri = mixed[1].answer["streams"][STREAM]["model_uri"]
+    card = read_card(model_file(settings, uri))
+    assert card.trained_on["data_set"] == "affectnet + hf-parquet"
+    assert card.crop == settings.crop_settings
+
+
+@pytest.mark.usefixtures("own_environment")
+def test_a_second_mixed_run_makes_nothing_and_status_names_both_data_sets(
+    mixed: tuple[Path, Ended], here: Callable[..., Ended]
+) -> None:
+    again = here("run", "--home", mixed[0], "--json")
+    assert (again.code, again.answer["made"]) == (0, [])
+    status = here("status", "--home", mixed[0], "--json")
+    assert [one["dataset"] for one in status.answer["settings"]["datasets"]] == [
+        "affectnet",
+        "hf-parquet",
+    ]
+    assert json.dumps(status.answer["sources"]) == json.dumps(mixed[1].answer["sources"])
+    assert " and hf-parquet at " in status.words
+
+
+@pytest.mark.usefixtures("own_environment")
+def test_the_model_of_a_mixed_run_is_scored_on_either_data_set_alone(
+    mixed: tuple[Path, Ended], drawn_release: Path, here: Callable[..., Ended]
+) -> None:
+    home, ended = mixed
+    model = ended.answer["streams"][STREAM]["model_uri"]
+    per_source = ended.answer["streams"][STREAM]["sources"]
+    scored = here(
+        *("evaluate", "--model", model, "--home", home, "--dataset", "hf-parquet"),
+        *("--root", home.parent / "faces", "--json"),
+    )
+    assert scored.code == 0, scored.err
+    # The same faces, cropped the same way as inside the mixture.
+    assert scored.answer["n"] == per_source["hf-parquet"]["faces"]
+    assert scored.answer["accuracy"] == pytest.approx(per_source["hf-parquet"]["accuracy"])
+    alone = here(
+        *("evaluate", "--model", model, "--home", home, "--dataset", "affectnet"),
+        *("--root", drawn_release, "--json"),
+    )
+    assert alone.code == 0, alone.err
