@@ -12,13 +12,20 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from fer_pipeline.champion_commands import champion_app
 from fer_pipeline.core.disk import disk_problem
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.overrides import read_overrides
 from fer_pipeline.core.storage import storage_problem
+from fer_pipeline.data_sources import data_set_options
+from fer_pipeline.elsewhere import adopt, bundle
 from fer_pipeline.options import Home, Json
 from fer_pipeline.settings import DEFAULT_HOME, Settings
+from fer_pipeline.starter_command import starter
 from fer_pipeline.study_commands import study_app
+from fer_pipeline.sweep import sweep
 from fer_pipeline.terminal import print_json, say
+from fer_pipeline.tracking_server import server_problem
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,13 +34,21 @@ app = typer.Typer(
     help="From raw face lists to an evaluated expression model, in one lineage graph.",
 )
 
+app.command()(sweep)
+app.command()(starter)
+app.command()(bundle)
+app.command()(adopt)
 app.add_typer(study_app, name="study")
+app.add_typer(champion_app, name="champion")
 
 _console = Console(stderr=True)
 
 Root = Annotated[
-    str | None,
-    typer.Option(metavar="PLACE", help="Folder or address (s3://...) that holds the data set."),
+    list[str] | None,
+    typer.Option(
+        metavar="PLACE",
+        help="Folder or address (s3://...) that holds the data set; one for each --dataset.",
+    ),
 ]
 Preset = Annotated[str | None, typer.Option(help="smoke, cpu or gpu.")]
 Minutes = Annotated[float | None, typer.Option(help="Training time of each stream.")]
@@ -49,10 +64,29 @@ Force = Annotated[bool, typer.Option("--force", help="Make again what is up to d
 LabelSource = Annotated[str | None, typer.Option(help="listed, or votes (FER+).")]
 
 
+Init = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="Start from this model: a .keras file, an MLflow address, or starter.",
+    ),
+]
+VoteShare = Annotated[
+    float | None, typer.Option(help="Share of FER+ votes in the targets of listed labels, 0 to 1.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Replace a value of the preset; may be given again."
+    ),
+]
+
+
 @app.callback()
 def _environment() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
 @app.command()
@@ -73,7 +107,10 @@ def demo(
 
 @app.command()
 def run(
-    dataset: Annotated[str | None, typer.Option(help="Format of the data set.")] = None,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option(help="Format of the data set; given again, several are mixed."),
+    ] = None,
     root: Root = None,
     home: Home = None,
     stream: Streams = None,
@@ -88,8 +125,19 @@ def run(
     unknown_labels: Annotated[
         str | None, typer.Option(help="A label in no table: stop, or reject its row.")
     ] = None,
+    init: Init = None,
+    vote_share: VoteShare = None,
+    overrides: Set = None,
     executor: Annotated[
         str | None, typer.Option(help="Run steps here (local) or on a Ray cluster (ray).")
+    ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN_ID",
+            help="Train once more with the settings of an MLflow or Dagster run; other options "
+            "given go before them.",
+        ),
     ] = None,
     force: Force = False,
     as_json: Json = False,
@@ -98,12 +146,13 @@ def run(
 
     Without --dataset the last run's data set and options are used again.
     """
-    from fer_pipeline.commands import run_and_report, run_settings
+    from fer_pipeline.commands import past_training, run_and_report, run_settings
 
+    past = past_training(home, like)
     settings = run_settings(
         home,
-        dataset=dataset,
-        root=root,
+        past,
+        **data_set_options(dataset or (), root or ()),
         streams=tuple(stream) if stream else None,
         preset=preset,
         minutes=minutes,
@@ -111,9 +160,14 @@ def run(
         label_source=label_source,
         detect=detect,
         unknown_labels=unknown_labels,
+        init=init,
+        vote_share=vote_share,
+        recipe_overrides=read_overrides(overrides) if overrides else None,
         executor=executor,
     )
-    run_and_report(settings, select=select or (), force=force, as_json=as_json, console=_console)
+    run_and_report(
+        settings, select=select or (), force=force, past=past, as_json=as_json, console=_console
+    )
 
 
 @app.command()
@@ -139,7 +193,9 @@ def show(
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Option(help="An MLflow address or a model file.")],
+    model: Annotated[
+        str, typer.Option(help="An MLflow address, a model file, or starter, the package's own.")
+    ],
     dataset: Annotated[str, typer.Option(help="Format of the data set.")],
     root: Annotated[
         str, typer.Option(metavar="PLACE", help="Folder or address that holds the data set.")
@@ -147,18 +203,23 @@ def evaluate(
     split: Annotated[
         str | None, typer.Option(help="The data set's own name of a list; default: its test list.")
     ] = None,
+    stream: Annotated[
+        str | None,
+        typer.Option(help="Only its classes: faces labelled so, and the model chooses of these."),
+    ] = None,
     label_source: LabelSource = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
     """Score a model on a labelled data set, classes matched by name."""
-    from fer_pipeline.commands import evaluate_model
+    from fer_pipeline.evaluate import evaluate_model
 
     evaluate_model(
         Settings.load(home=home),
         model,
         dataset,
         root,
+        stream=stream,
         split=split,
         label_source=label_source,
         as_json=as_json,
@@ -203,7 +264,7 @@ def main() -> None:
     except InputError as error:
         _end_with(str(error))
     except Exception as error:
-        problem = storage_problem(error)
+        problem = storage_problem(error) or server_problem(error)
         if problem is not None:
             _end_with(problem)
         problem = disk_problem(error, os.environ.get("FER_HOME", DEFAULT_HOME))

@@ -1,6 +1,5 @@
 """The bodies of the commands: settings in, graph run or question answered, words and JSON out."""
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,21 +13,21 @@ from rich.progress import Progress
 from rich.table import Table
 
 from fer_pipeline.build import build_definitions
-from fer_pipeline.core.datasets import open_dataset
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.storage import Location, as_location, is_file
+from fer_pipeline.core.storage import is_file
 from fer_pipeline.instance import (
     HomeBusyError,
     close_killed_runs,
     locked_home,
-    log_file,
     prepare_home,
     refuse_beside_ui_runs,
 )
 from fer_pipeline.plan import asset_states
+from fer_pipeline.repeat import PastTraining, like, settings_like
 from fer_pipeline.settings import RUN_OPTIONS, Settings
 from fer_pipeline.summary import run_summary, summary_tables
-from fer_pipeline.terminal import output_to, print_json, say
+from fer_pipeline.terminal import print_json, say
+from fer_pipeline.tracking_server import asked_by_a_person
 
 _DEMO_DATA = "demo-data"
 _DRAWN = (
@@ -45,10 +44,14 @@ def draw_release(settings: Settings, photos: int, console: Console) -> Path:
     from fer_pipeline.core.synthetic import write_release
 
     folder, seed = settings.state_folder / _DEMO_DATA, settings.seed
-    known = settings.root
-    if known is not None and not (isinstance(known, Path) and known.is_relative_to(folder)):
+    others = [
+        root
+        for _, root in settings.sources
+        if not (isinstance(root, Path) and root.is_relative_to(folder))
+    ]
+    if others:
         raise InputError(
-            f"{settings.home} holds results of {settings.root}, which the demo would replace: "
+            f"{settings.home} holds results of {others[0]}, which the demo would replace: "
             "give --home another folder"
         )
     say(console, _DRAWN, style="yellow")
@@ -77,10 +80,32 @@ def demo_settings(home: str | Path | None, root: Path, seed: int) -> Settings:
     )
 
 
-def run_settings(home: str | Path | None, **options: Any) -> Settings:
-    """The settings of a run: with a data set from the defaults on, without one as the last run."""
+def past_training(home: str | Path | None, run_id: str | None) -> PastTraining | None:
+    """The training that a run is to be like, if any; raises InputError for an unknown one."""
+    if run_id is None:
+        return None
+    with asked_by_a_person():
+        return like(Settings.load(home=home), run_id)
+
+
+def run_settings(
+    home: str | Path | None, past: PastTraining | None = None, **options: Any
+) -> Settings:
+    """The settings of a run: with a data set from the defaults on, without one as the last run.
+
+    With a `past` training they are its own where no option is given.
+    """
+    if past is not None:
+        return settings_like(home, past, **options)
     given = {name: value for name, value in options.items() if value is not None}
+    if given.get("datasets"):
+        return Settings.fresh(home=home, **given)
     if given.get("dataset") is None:
+        if "root" in given and Settings.load(home=home).datasets:
+            raise InputError(
+                "--root alone says nothing of a mixture: give every data set its --dataset and "
+                "--root"
+            )
         return Settings.load(home=home, **given)
     if "root" not in given:
         remembered = Settings.load(home=home).root
@@ -95,17 +120,24 @@ def run_and_report(
     *,
     select: Sequence[str] = (),
     force: bool = False,
+    past: PastTraining | None = None,
     as_json: bool,
     console: Console,
 ) -> None:
-    """Run the graph, end with tables (and JSON); leaves with exit code 1 or 2 on failure."""
+    """Run the graph, end with tables (and JSON); leaves with exit code 1 or 2 on failure.
+
+    With a `past` training its streams are trained again, whatever is up to date.
+    """
+    from fer_pipeline.core.synthetic import all_drawn
+    from fer_pipeline.repeat_run import compared, run_again
     from fer_pipeline.runner import run_graph
 
     dataset = settings.open_dataset()
+    place = dataset.address if settings.datasets else f"at {dataset.address}"
     minutes = f", {settings.minutes:g} minutes a stream" if settings.minutes else ""
     say(
         console,
-        f"at {dataset.root}: streams {', '.join(settings.streams)}, preset {settings.preset}, "
+        f"{place}: streams {', '.join(settings.streams)}, preset {settings.preset}, "
         f"seed {settings.seed}, labels {settings.label_source}{minutes}",
         head=dataset.name,
         style="bold",
@@ -120,7 +152,12 @@ def run_and_report(
                 refuse_beside_ui_runs(instance, settings)
                 if closed:
                     say(console, f"{closed} killed run(s) closed; going on from what is there")
-                outcome = run_graph(settings, instance, select=select, force=force, console=console)
+                if past is not None and not select:
+                    outcome = run_again(settings, instance, past, console)
+                else:
+                    outcome = run_graph(
+                        settings, instance, select=select, force=force, console=console
+                    )
                 states = asset_states(build_definitions(settings), instance, settings)
             found = run_summary(settings, states)
     except HomeBusyError as error:
@@ -138,7 +175,9 @@ def run_and_report(
     if not outcome.made:
         say(console, "Nothing to do: everything is up to date. (--force makes it again.)")
     _print_summary(found, console)
-    if _is_drawn(dataset.root):
+    if past is not None:
+        found["like"] = compared(settings, past, found, console)
+    if all_drawn(dataset):
         say(console, _DRAWN, style="yellow")
     say(console, f"took {found['seconds']:.0f} s; `fer-pipeline ui` shows the graph and the runs")
     if as_json:
@@ -176,7 +215,8 @@ def show_status(settings: Settings, *, as_json: bool, console: Console) -> None:
         elif state.on_demand:
             word = f"[dim]on demand ({reason})[/]"
         table.add_row(state.key.to_user_string(), made, word)
-    source = f"{settings.dataset} at {settings.root}" if settings.dataset else "no data set yet"
+    places = (f"{name} at {root}" for name, root in settings.sources)
+    source = " and ".join(places) or "no data set yet"
     say(console, f"home {settings.home}, {source}")
     console.print(table)
     _print_summary(found, console)
@@ -222,91 +262,20 @@ def show_photo(
         print_json({**vars(row), "picture": str(path)})
 
 
-def evaluate_model(
-    settings: Settings,
-    model: str,
-    dataset: str,
-    root: str | Path,
-    *,
-    split: str | None,
-    label_source: str | None,
-    as_json: bool,
-    console: Console,
-) -> None:
-    """Score a model on a data set's list and say what became of every row."""
-    from fer_pipeline.core.examples import LABEL_SOURCES
-    from fer_pipeline.core.model_file import load_model
-    from fer_pipeline.core.scoring import score_dataset
-    from fer_pipeline.core.train import prepare_process
-    from fer_pipeline.tracking import model_file
-
-    if label_source is not None and label_source not in LABEL_SOURCES:
-        raise InputError(
-            f"--label-source is one of {', '.join(LABEL_SOURCES)}, not {label_source!r}"
-        )
-    opened = open_dataset(dataset, as_location(root))
-    path = model_file(settings, model)
-    # A model file can be scored without a home; what frameworks print is then dropped.
-    log = log_file(settings) if settings.dagster_home.is_dir() else Path(os.devnull)
-    with (
-        output_to(log, console) as screen,
-        Progress(console=screen, transient=True) as progress,
-    ):
-        prepare_process(settings.seed, settings.threads)
-        loaded, card = load_model(path)
-        task = progress.add_task("faces scored", total=None)
-        scored = score_dataset(
-            loaded,
-            card,
-            opened,
-            split=split,
-            label_source=label_source,
-            seed=settings.seed,
-            resamples=settings.resamples,
-            on_faces=lambda done: progress.update(task, completed=done),
-        )
-    found = {
-        **scored.evaluation.to_dict(),
-        "model": model,
-        "data_set": dataset,
-        "rows_read": scored.rows_read,
-        "left_out": dict(scored.left_out),
-        "faces": dict(scored.statuses),
-    }
-    figures = scored.evaluation
-    table = Table("class", "support", "recall", "F1")
-    for one in figures.by_class:
-        table.add_row(
-            one.name,
-            f"{one.support:,}",
-            "-" if one.recall is None else f"{one.recall:.3f}",
-            "-" if one.f1 is None else f"{one.f1:.3f}",
-        )
-    console.print(table)
-    say(
-        console,
-        f"accuracy {figures.accuracy.value:.3f} ({figures.accuracy.low:.3f} to "
-        f"{figures.accuracy.high:.3f}), macro-F1 {figures.macro_f1.value:.3f}, "
-        f"ECE {figures.ece:.3f}, majority {figures.majority_accuracy:.3f}; {figures.n:,} faces "
-        f"scored of {scored.rows_read:,} rows (left out: {dict(scored.left_out) or 'none'}, "
-        f"faces: {dict(scored.statuses)})",
-    )
-    if as_json:
-        print_json(found)
-
-
 def _print_summary(found: Mapping[str, Any], console: Console) -> None:
     for table in summary_tables(found):
         if table.row_count:
             console.print(table)
     for stream, figures in found["streams"].items():
         say(console, f"{stream} report: {figures['report']}")
-
-
-def _is_drawn(root: Location) -> bool:
-    from fer_pipeline.core.synthetic import is_drawn
-
-    return is_drawn(root)
+        champion = figures.get("champion")
+        if champion is not None:
+            held = f"version {champion['version']}" if champion["version"] else "none"
+            say(
+                console,
+                f"{stream} champion: {held}; version {champion['challenger']} "
+                f"{champion['verdict']}: {champion['why']}",
+            )
 
 
 def _local_time(seconds: float) -> str:

@@ -19,6 +19,7 @@ from fer_pipeline.settings import Settings
 
 TRAINING_POOL = "training"
 """At most one training step at a time: two would take each other's cores, or the GPU's memory."""
+LOCAL = "local"
 RAY = "ray"
 
 _POLL_SECONDS = 0.3

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pyarrow as pa
@@ -58,3 +58,13 @@ def counts_table(counts: Mapping[str, object], names: Sequence[str]) -> dg.Markd
 def column_schema(schema: pa.Schema) -> dg.TableSchema:
     """An Arrow schema as the UI's table of columns."""
     return dg.TableSchema([dg.TableColumn(field.name, str(field.type)) for field in schema])
+
+
+def counts_by_source(counts: Mapping[str, Mapping[str, int]]) -> dict[str, dg.MetadataValue[Any]]:
+    """Metadata of a mixture: for each data set its counts; none of one data set alone."""
+    import pandas as pd
+
+    if len(counts) < 2:
+        return {}
+    rows = [{"data set": source, **of_source} for source, of_source in counts.items()]
+    return {"by_data_set": markdown_table(pd.DataFrame(rows))}

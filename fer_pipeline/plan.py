@@ -8,7 +8,7 @@ or the predictions of `label_issues`.
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,24 @@ def asset_states(
             ON_DEMAND in node.tags,
         )
     return list(states.values())
+
+
+def downstream(states: Sequence[AssetState], keys: Collection[AssetKey]) -> set[AssetKey]:
+    """These assets and all that are made of them, those on demand left out."""
+    found = set(keys)
+    for state in states:
+        if not state.on_demand and not found.isdisjoint(state.parents):
+            found.add(state.key)
+    return found
+
+
+def upstream(states: Sequence[AssetState], keys: Collection[AssetKey]) -> set[AssetKey]:
+    """These assets and all that they are made of."""
+    found = set(keys)
+    for state in reversed(states):
+        if state.key in found:
+            found.update(state.parents)
+    return found
 
 
 def _changed_input(

@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -50,12 +50,13 @@ def run_graph(
     *,
     select: Sequence[str] = (),
     force: bool = False,
+    tags: Mapping[str, str] | None = None,
     console: Console,
 ) -> Outcome:
     """Make what isn't current of the selected assets (default: all) and what they need.
 
-    With `force`, the selected assets are made again even if they are current. Raises InputError
-    for an asset that isn't in the graph.
+    With `force`, the selected assets are made again even if they are current. `tags` are further
+    tags of the Dagster run. Raises InputError for an asset that isn't in the graph.
     """
     states = asset_states(build_definitions(settings), instance, settings)
     wanted = _wanted(states, select)
@@ -93,6 +94,7 @@ def run_graph(
             instance,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             tags={
+                **(tags or {}),
                 COMMAND_LINE_TAG: "true",
                 EXECUTOR_TAG: settings.executor,
                 _TOKEN_TAG: token,

@@ -8,9 +8,10 @@ import sys
 from rich.console import Console
 
 from fer_pipeline.instance import close_runs_of_the_home, environment, prepare_home
+from fer_pipeline.moved_home import artifact_root, follow_home
 from fer_pipeline.server_processes import check_free, run_servers
 from fer_pipeline.settings import Settings
-from fer_pipeline.tracking import artifact_root, tracking_uri
+from fer_pipeline.tracking import tracking_uri
 
 _LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -29,6 +30,7 @@ def serve_ui(settings: Settings, host: str, port: int, mlflow_port: int, console
     }
     if settings.mlflow_tracking_uri is None:
         settings.mlflow_folder.mkdir(parents=True, exist_ok=True)
+        follow_home(settings)
         commands[f"http://{host}:{mlflow_port}"] = _mlflow(settings, host, mlflow_port)
     # Runs launched in the pages link to MLflow where it stands now.
     variables = environment(settings)

@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from platformdirs import user_state_path
 from pydantic import (
     BeforeValidator,
     Field,
-    PlainSerializer,
     SecretStr,
     ValidationError,
     field_validator,
@@ -27,20 +25,28 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
-    TomlConfigSettingsSource,
 )
 
-from fer_pipeline.core.answers_database import sqlite_address
 from fer_pipeline.core.bounds import MAX_DECODED_BYTES, MAX_FILE_BYTES, MAX_PIXELS
 from fer_pipeline.core.crop import CropSettings
-from fer_pipeline.core.datasets import FORMATS, faces_are_cropped, open_dataset
-from fer_pipeline.core.datasets.base import DataSet
+from fer_pipeline.core.datasets import picture_side
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import publish_bytes, text_digest
 from fer_pipeline.core.labels import NAMES, NOT_EXPRESSIONS
-from fer_pipeline.core.presets import PRESETS, Preset
-from fer_pipeline.core.storage import Location, as_location
+from fer_pipeline.core.overrides import with_overrides
+from fer_pipeline.core.presets import Preset, preset_for
+from fer_pipeline.core.starter import STARTER
+from fer_pipeline.core.storage import as_location
 from fer_pipeline.core.study import checked_study_name
+from fer_pipeline.data_sources import (
+    Address,
+    DataSets,
+    DataSource,
+    Remembered,
+    checked_format,
+    one_or_several,
+)
+from fer_pipeline.places import Places, state_folder_of
 from fer_pipeline.streams import DEFAULT_STREAMS, STREAMS
 
 _FILE = "settings.toml"
@@ -48,9 +54,15 @@ _GROUPS = ("index", "manifest", "faces")
 """Groups of assets that belong to no stream."""
 DEFAULT_HOME = Path("fer-home")
 
+# JSON and TOML have numbers and truths of their own, which may be written there as such.
+_Text = Annotated[
+    str, BeforeValidator(lambda one: str(one) if isinstance(one, float | int) else one)
+]
+
 RUN_OPTIONS = (
     "dataset",
     "root",
+    "datasets",
     "streams",
     "preset",
     "minutes",
@@ -58,15 +70,14 @@ RUN_OPTIONS = (
     "label_source",
     "detect",
     "unknown_labels",
+    "init",
+    "vote_share",
+    "recipe_overrides",
 )
 """The settings a run is made of: given as options of `run`, remembered in settings.toml."""
 
 
-Address = Annotated[Location, BeforeValidator(as_location), PlainSerializer(str)]
-"""A folder, or an address of an object store."""
-
-
-class Settings(BaseSettings):
+class Settings(BaseSettings, DataSets, Places):
     """The settings of one home folder."""
 
     model_config = SettingsConfigDict(env_prefix="FER_", extra="ignore", frozen=True)
@@ -77,15 +88,36 @@ class Settings(BaseSettings):
     )
     dataset: str | None = Field(None, description="Format of the data set.")
     root: Address | None = Field(None, description="Folder or address that holds the data set.")
+    datasets: tuple[DataSource, ...] = Field(
+        (), description="Several data sets in one manifest, in place of dataset and root."
+    )
     streams: tuple[str, ...] = Field(DEFAULT_STREAMS, description="Streams to train.")
     stream_classes: Mapping[str, tuple[str, ...]] = Field(
         {}, description="Streams of your own: name to classes."
     )
     preset: Literal["smoke", "cpu", "gpu"] = Field("cpu", description="Size of network and recipe.")
+    recipe_overrides: Mapping[str, _Text] = Field(
+        {}, description="Values of the preset to replace, by name, such as ema = '0.99'."
+    )
+    picture_side: int | None = Field(
+        None,
+        ge=1,
+        description="Side in pixels of pictures that are faces already; default: the format's. "
+        "Preset gpu takes 48-pixel grey crops of those of up to 64.",
+    )
+    init: str | None = Field(
+        None, description="A .keras file, MLflow address, or `starter`, to start training from."
+    )
     minutes: float | None = Field(None, gt=0, description="Training time of each stream.")
     seed: int = Field(0, ge=0, description="Seed of splits, samples, weights and batches.")
     label_source: Literal["listed", "votes"] = Field(
         "listed", description="Train and score on the listed label or on FER+ votes."
+    )
+    vote_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of FER+ votes in the training targets of listed labels.",
     )
     detect: Literal["missing", "always"] = Field(
         "missing", description="Ask the face detector for faces without a box, or for all."
@@ -117,6 +149,13 @@ class Settings(BaseSettings):
     )
     threads: int | None = Field(None, ge=1, description="Threads of one training process.")
     resamples: int = Field(2000, ge=100, description="Bootstrap resamples of a report.")
+    least_gain: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Gain in macro-F1 on dev above which the whole interval of a challenger lies "
+        "before it becomes the champion.",
+    )
     study: str = Field("people", description="Name of the study that relabel_sample draws.")
     relabel_per_class: int = Field(200, ge=1, description="Faces of each class in that study.")
     relabel_repeats: float = Field(
@@ -135,6 +174,15 @@ class Settings(BaseSettings):
         3, ge=2, description="Folds whose models look for wrong labels in each other's faces."
     )
     suspects: int = Field(200, ge=1, description="Suspected labels that a study of them shows.")
+    schedules: bool = Field(
+        False, description="Train anew on schedule, and when lists or corrections change."
+    )
+    schedule_cron: str = Field(
+        "0 3 * * 1", description="When schedules train anew, as cron says it, in UTC."
+    )
+    fresh_days: int = Field(
+        8, ge=1, description="Days after which the pages warn of a model's age; after twice, fail."
+    )
     mlflow_tracking_uri: str | None = Field(
         None, description="MLflow server; default is a database in the home folder."
     )
@@ -152,15 +200,26 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Options, environment, settings.toml of the home they name, defaults."""
-        remembered = TomlConfigSettingsSource(settings_cls, cls._file(init_settings()))
+        remembered = Remembered(settings_cls, cls._file(init_settings()))
         return init_settings, env_settings, remembered
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_or_several(cls, given: Any) -> Any:
+        return one_or_several(given)
 
     @field_validator("dataset")
     @classmethod
     def _known_dataset(cls, value: str | None) -> str | None:
-        if value is not None and value not in FORMATS:
-            raise ValueError(f"{value!r} is no known format: choose one of {', '.join(FORMATS)}")
-        return value
+        return None if value is None else checked_format(value)
+
+    @field_validator("init")
+    @classmethod
+    def _kept_where_it_is(cls, value: str | None) -> str | None:
+        """A file is found again from another working folder; an empty word is no model."""
+        if not value or value == STARTER or not Path(value).expanduser().is_file():
+            return value or None
+        return str(Path(value).expanduser().resolve())
 
     @field_validator("study")
     @classmethod
@@ -169,6 +228,21 @@ class Settings(BaseSettings):
             return checked_study_name(value)
         except InputError as error:
             raise ValueError(str(error)) from error
+
+    @field_validator("schedule_cron")
+    @classmethod
+    def _cron(cls, value: str) -> str:
+        from dagster import DagsterInvalidDefinitionError, ScheduleDefinition
+
+        try:
+            # Dagster's own reading of cron is the one that counts.
+            ScheduleDefinition(name="probe", cron_schedule=value, job_name="probe")
+        except DagsterInvalidDefinitionError as error:
+            raise ValueError(
+                f"{value!r} says no time: give minute, hour, day, month and weekday, "
+                "such as '0 3 * * 1' for Mondays at three"
+            ) from error
+        return value
 
     @model_validator(mode="after")
     def _known_streams(self) -> Self:
@@ -189,11 +263,19 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"{stream!r} is no known stream: choose from {', '.join(self.all_streams)}"
                 )
+        if self.vote_share and self.label_source == "votes":
+            raise ValueError(
+                "vote_share mixes votes into listed labels: leave it out with label_source votes"
+            )
+        try:
+            _ = self.recipe
+        except InputError as error:
+            raise ValueError(f"recipe_overrides: {error}") from error
         if not self.streams:
             raise ValueError("streams is empty: name at least one stream")
-        if self.detect == "always" and self.dataset and faces_are_cropped(self.dataset):
+        if self.detect == "always" and self.all_cropped:
             raise ValueError(
-                f"detect can't be 'always': pictures of {self.dataset} are faces already"
+                f"detect can't be 'always': pictures of {self.data_set} are faces already"
             )
         if self.align and self.detect != "always":
             raise ValueError(
@@ -214,6 +296,10 @@ class Settings(BaseSettings):
     def fresh(cls, **options: Any) -> Self:
         """As `load`, but without what the last run used: options, environment, defaults."""
         given = {name: value for name, value in options.items() if value is not None}
+        if given.get("datasets"):
+            given |= {"dataset": None, "root": None}
+        elif "dataset" in given:
+            given["datasets"] = ()
         for name in RUN_OPTIONS:
             if f"FER_{name.upper()}" not in os.environ:
                 given.setdefault(name, cls.model_fields[name].default)
@@ -247,7 +333,7 @@ class Settings(BaseSettings):
     def _file(given: Mapping[str, Any]) -> Path:
         """The settings.toml of the home that these options or the environment name."""
         home = as_location(given.get("home") or os.environ.get("FER_HOME") or DEFAULT_HOME)
-        return _state_folder(home, given.get("state") or os.environ.get("FER_STATE")) / _FILE
+        return state_folder_of(home, given.get("state") or os.environ.get("FER_STATE")) / _FILE
 
     @property
     def all_streams(self) -> Mapping[str, tuple[str, ...]]:
@@ -267,93 +353,30 @@ class Settings(BaseSettings):
 
     @property
     def recipe(self) -> Preset:
-        """What the preset stands for: crop size, network and training recipe."""
-        return PRESETS[self.preset]
+        """What the preset stands for here: crop size, network and training recipe."""
+        sides = [picture_side(name) for name in self.formats]
+        # Of a mixture with photos the crops are as of photos alone.
+        largest = None if None in sides else max((one for one in sides if one), default=None)
+        side = self.picture_side if self.picture_side is not None else largest
+        return with_overrides(preset_for(self.preset, side), self.recipe_overrides)
 
     @property
     def crop_settings(self) -> CropSettings:
-        """How faces are cropped for this data set and preset."""
-        whole = self.dataset is not None and faces_are_cropped(self.dataset)
+        """How faces are cropped for this data set and preset.
+
+        In a mixture pictures that are faces already are taken whole, whatever `detect` says.
+        """
         return CropSettings(
             side=self.recipe.side,
             colour=self.recipe.colour,
             margin=self.crop_margin,
-            detect="whole" if whole else self.detect,
+            detect="whole" if self.all_cropped else self.detect,
             min_face=self.min_face,
             max_pixels=self.max_pixels,
             max_decoded_bytes=self.max_decoded_bytes,
             max_file_bytes=self.max_file_bytes,
             align=self.align,
         )
-
-    def open_dataset(self) -> DataSet:
-        """The data set these settings name; raises InputError when there is none."""
-        if self.dataset is None or self.root is None:
-            raise InputError(
-                "no data set is chosen: run `fer-pipeline run --dataset NAME --root DIR` once, "
-                "or set FER_DATASET and FER_ROOT"
-            )
-        return open_dataset(self.dataset, self.root)
-
-    @property
-    def state_folder(self) -> Path:
-        """Where databases, lock, log and settings.toml of this home stand: always on this machine.
-
-        The home itself if it is local; else a folder of its own under `state` (default: the
-        user's folder for the state of programs).
-        """
-        return _state_folder(self.home, self.state)
-
-    @property
-    def index_folder(self) -> Location:
-        """Where the file-list index stands."""
-        return self.home / "index"
-
-    @property
-    def manifest_folder(self) -> Location:
-        """Where the class manifest stands."""
-        return self.home / "manifest"
-
-    @property
-    def crops_folder(self) -> Location:
-        """Where the crops of these crop settings stand."""
-        return self.home / "crops" / self.crop_settings.hash
-
-    def report_folder(self, stream: str) -> Location:
-        """Where a stream's report stands."""
-        return self.home / "reports" / stream
-
-    @property
-    def studies_folder(self) -> Location:
-        """Where the studies stand, in a folder for each stream."""
-        return self.home / "studies"
-
-    @property
-    def answers_address(self) -> str:
-        """The database of people's answers, as an address that SQLAlchemy knows."""
-        if self.answers_url is not None:
-            return self.answers_url
-        return sqlite_address(self.state_folder / "studies.db")
-
-    @property
-    def corrections_file(self) -> Location:
-        """Where corrected labels stand."""
-        return self.home / "corrections.csv"
-
-    @property
-    def dagster_home(self) -> Path:
-        """DAGSTER_HOME of this home."""
-        return self.state_folder / "dagster"
-
-    @property
-    def mlflow_folder(self) -> Path:
-        """Where MLflow's database stands, unless a server is named."""
-        return self.state_folder / "mlflow"
-
-    @property
-    def mlflow_artifacts(self) -> Location:
-        """Where the files of MLflow's runs and models stand, unless a server is named."""
-        return self.home / "mlflow" / "artifacts"
 
     def digest(self, *names: str) -> str:
         """8 hex digits that change with any of the named settings."""
@@ -367,12 +390,7 @@ class Settings(BaseSettings):
         path = self.state_folder / _FILE
         known = tomllib.loads(path.read_text()) if path.is_file() else {}
         values = self.model_dump(mode="json", include={*RUN_OPTIONS, "stream_classes"})
-        kept = {name: value for name, value in (known | values).items() if value not in (None, {})}
+        kept = {
+            name: value for name, value in (known | values).items() if value not in (None, {}, [])
+        }
         publish_bytes(path, tomli_w.dumps(kept).encode())
-
-
-def _state_folder(home: Location, state: str | os.PathLike[str] | None) -> Path:
-    if isinstance(home, Path):
-        return home
-    folder = Path(state).expanduser() if state else user_state_path("fer_pipeline")
-    return folder.resolve() / text_digest(home)

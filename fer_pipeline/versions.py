@@ -16,20 +16,25 @@ from fer_pipeline.settings import Settings
 class _Version:
     number: int
     settings: tuple[str, ...]
+    added: tuple[str, ...] = ()
+    """Settings that came later: where they are left alone, the version is what it was."""
 
 
 _BOUNDS = ("max_pixels", "max_decoded_bytes", "max_file_bytes")
 _CROP = ("crop_settings", "shard_rows")
 _VERSIONS: Mapping[str, _Version] = {
-    "file_list_index": _Version(2, ("dataset", "root", "unknown_labels")),
+    "file_list_index": _Version(2, ("dataset", "root", "unknown_labels"), ("datasets",)),
     "expression_summary": _Version(1, ("wanted_classes", "seed", *_BOUNDS)),
     "class_manifest": _Version(
         3, ("wanted_classes", "label_source", "dev_share", "seed", "corrections_on_test")
     ),
     "face_crops": _Version(2, _CROP),
     "crop_report": _Version(1, ("seed",)),
-    "trained_model": _Version(1, ("recipe", "label_source", "seed", "minutes", "threads")),
-    "evaluation_report": _Version(2, ("label_source", "seed", "resamples", "study")),
+    "trained_model": _Version(
+        2, ("recipe", "label_source", "vote_share", "init", "seed", "minutes", "threads")
+    ),
+    "evaluation_report": _Version(3, ("label_source", "seed", "resamples", "study")),
+    "champion": _Version(1, ("label_source", "seed", "resamples", "least_gain")),
     # A study stays as it was drawn, whatever the settings of another one would be.
     "relabel_sample": _Version(1, ("study",)),
     "human_error_report": _Version(1, ("label_source", "seed", "resamples", "study")),
@@ -43,8 +48,15 @@ _VERSIONS: Mapping[str, _Version] = {
 }
 
 
+def version_number(asset: str) -> int:
+    """The number of an asset's code, whatever its settings."""
+    return _VERSIONS[asset].number
+
+
 def code_version(asset: str, settings: Settings, stream: str | None = None) -> str:
     """The version of an asset (its last key part), for one stream where it belongs to one."""
     version = _VERSIONS[asset]
     classes = settings.all_streams[stream] if stream is not None else ()
-    return f"{version.number}-{text_digest(settings.digest(*version.settings), *classes)[:8]}"
+    added = [name for name in version.added if getattr(settings, name)]
+    digest = settings.digest(*version.settings, *added)
+    return f"{version.number}-{text_digest(digest, *classes)[:8]}"

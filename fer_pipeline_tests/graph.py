@@ -120,7 +120,7 @@ class Finished:
     ended: Ended
 
     def copy(self, folder: Path) -> "Finished":
-        """The same home in another place, free to be changed; models stay where they are."""
+        """The same home in another place, free to be changed."""
         shutil.copytree(self.home, folder)
         return Finished(folder, self.root, self.ended)
 

@@ -83,6 +83,7 @@ def test_definitions_hold_every_asset_of_the_active_streams(tmp_path: Path) -> N
                 "evaluation_report",
                 "human_error_report",
                 "label_issues",
+                "champion",
             )
         },
     }

@@ -332,12 +332,12 @@ def test_nothing_that_is_sent_tells_the_label_of_a_picture(
 def test_the_next_picture_is_there_in_a_tenth_of_a_second(
     server: Server, study: Study, page: Page
 ) -> None:
-    """Three times as long is let pass, for a machine that does other things too."""
+    """Twice as long is let pass: other work of the machine only adds, least to the fastest."""
     listener = Listener(page)
     kate = Annotator(page, server, study, "Kate")
     kate.open()
     times = answer_many(kate, listener, 25)
-    assert statistics.median(times.server) < 0.3
+    assert statistics.quantiles(times.server, n=4)[0] < 0.2
 
 
 def test_pages_for_others_ask_for_the_password_first(

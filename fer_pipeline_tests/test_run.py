@@ -23,6 +23,7 @@ ASSETS = [
             "trained_model",
             "evaluation_report",
             "human_error_report",
+            "champion",
         )
     ),
 ]

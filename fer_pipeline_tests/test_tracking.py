@@ -128,6 +128,15 @@ def test_crop_settings_and_label_order_travel_with_the_model(
     assert card.trained_on["manifest_hash"] == done.ended.answer["manifest_hash"]
 
 
+def test_logged_version_brings_the_package_but_not_its_starter_model(
+    done: Finished, figures: dict[str, Any]
+) -> None:
+    file = tracking.model_file(done.settings(), figures["model_uri"])
+    code = file.parents[1] / "code" / "fer_pipeline"
+    assert (code / "core" / "starter.py").is_file()
+    assert not (code / "starter").exists()
+
+
 def test_link_of_the_run_stands_on_the_asset(done: Finished, figures: dict[str, Any]) -> None:
     key = dg.AssetKey([STREAM, "trained_model"])
     with graph.instance_of(done.home) as instance:

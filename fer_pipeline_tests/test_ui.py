@@ -1,23 +1,18 @@
 """The Dagster UI and MLflow on a finished home: what they answer, and what a browser shows."""
 
-import json
 import re
 import signal
 import subprocess
-import time
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from fer_pipeline_tests import graph
-from fer_pipeline_tests.system import answers, free_ports, require_program
+from fer_pipeline_tests.served import Servers, serving
+from fer_pipeline_tests.system import require_program
 
-START_SECONDS = 150
 END_SECONDS = 60
 PICTURES = {
     "expression_summary": {"all_classes", "wanted_classes", "sample_photos"},
@@ -31,6 +26,7 @@ OF_A_STREAM = (
     "evaluation_report",
     "human_error_report",
     "label_issues",
+    "champion",
 )
 GROUPS = {
     "index": {"file_list_index", "expression_summary"},
@@ -42,53 +38,11 @@ QUERY = """{ assetNodes { assetKey { path } groupName assetMaterializations(limi
   metadataEntries { label ... on MarkdownMetadataEntry { mdStr } } } } }"""
 
 
-@dataclass(frozen=True)
-class Servers:
-    process: "subprocess.Popen[str]"
-    dagster: str
-    mlflow: str
-
-    def asset_nodes(self) -> list[dict[str, Any]]:
-        asked = urllib.request.Request(  # noqa: S310 - an address of this machine
-            f"{self.dagster}/graphql",
-            json.dumps({"query": QUERY}).encode(),
-            {"content-type": "application/json"},
-        )
-        with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310
-            nodes: list[dict[str, Any]] = json.load(answer)["data"]["assetNodes"]
-        return nodes
-
-
 @pytest.fixture
 def servers(tmp_path: Path, drawn_release: Path) -> Iterator[Servers]:
     """`fer-pipeline ui` on a copy of the finished home."""
-    home = graph.finished(drawn_release).copy(tmp_path / "home").home
-    port, mlflow_port = free_ports(2)
-    process = subprocess.Popen(
-        graph.command("ui", "--home", home, "--port", port, "--mlflow-port", mlflow_port),
-        env=graph.environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    started = Servers(process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{mlflow_port}")
-    deadline = time.monotonic() + START_SECONDS
-    try:
-        while not (answers(f"{started.dagster}/server_info") and answers(started.mlflow)):
-            assert process.poll() is None, "it ended by itself"
-            assert time.monotonic() < deadline, "it doesn't answer"
-            time.sleep(0.5)
+    with serving(graph.finished(drawn_release).copy(tmp_path / "home").home) as started:
         yield started
-    finally:
-        left = psutil.Process(process.pid).children(recursive=True) if _runs(process) else []
-        process.kill()
-        for child in left:
-            child.kill()
-        process.wait()
-
-
-def _runs(process: "subprocess.Popen[str]") -> bool:
-    return process.poll() is None
 
 
 def _page(address: str, profile: Path, expected: set[str]) -> str:
@@ -113,7 +67,7 @@ def test_ui_shows_lineage_pictures_and_runs_and_ends_without_a_trace(
 ) -> None:
     require_program("chromium")
 
-    nodes = {"/".join(node["assetKey"]["path"]): node for node in servers.asset_nodes()}
+    nodes = {"/".join(node["assetKey"]["path"]): node for node in servers.ask(QUERY)["assetNodes"]}
     groups: dict[str, set[str]] = {}
     for name, node in nodes.items():
         groups.setdefault(node["groupName"], set()).add(name)

@@ -25,6 +25,7 @@ from fer_pipeline.core.labels import NOT_EXPRESSIONS
 from fer_pipeline.metadata import (
     FILES,
     column_schema,
+    counts_by_source,
     counts_table,
     markdown_table,
     path_value,
@@ -86,6 +87,7 @@ def index_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                     "rows_read": summary.rows_read,
                     "rows_rejected": summary.rows_rejected,
                     "rows_by_list": counts_table(summary.rows_by_list, ("list", "rows")),
+                    **counts_by_source(summary.rows_by_source),
                     "issues": counts_table(summary.issues, ("issue", "rows")),
                     "rejected_by_reason": counts_table(
                         summary.rejected_by_reason, ("reason", "rows")

@@ -21,6 +21,7 @@ from fer_pipeline.core.votes import chosen_expression
 from fer_pipeline.metadata import (
     FILES,
     column_schema,
+    counts_by_source,
     counts_table,
     markdown_table,
     path_value,
@@ -118,6 +119,7 @@ def manifest_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                     ),
                     "class_by_split": markdown_table(_class_by_split(settings)),
                     "rows_by_split": counts_table(summary.rows_by_split, ("split", "faces")),
+                    **counts_by_source(summary.rows_by_source),
                     "left_out": counts_table(summary.left_out, ("reason", "index rows")),
                     "excluded": counts_table(summary.excluded, ("reason", "faces")),
                     "identical_photos": summary.identical_photos,

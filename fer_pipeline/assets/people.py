@@ -136,7 +136,7 @@ def _human_error(
         page_figures,
         render_people,
     )
-    from fer_pipeline.core.synthetic import is_drawn
+    from fer_pipeline.core.synthetic import all_drawn
 
     study = stream_study(settings, stream)
     if study is None:
@@ -161,7 +161,7 @@ def _human_error(
         stream=stream,
         dataset=settings.open_dataset().name,
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        drawn=is_drawn(settings.open_dataset().root),
+        drawn=all_drawn(settings.open_dataset()),
         people=people,
         votes=votes,
         pictures=study_pictures_of(study, gallery_faces(people)),

@@ -18,6 +18,7 @@ from fer_pipeline.core.disk import disk_problem
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.storage import storage_problem
 from fer_pipeline.settings import DEFAULT_HOME, Settings
+from fer_pipeline.tracking_server import server_problem
 from fer_pipeline.versions import code_version
 
 WRONG_INPUT = "wrong_input"
@@ -34,7 +35,7 @@ def step() -> Iterator[None]:
     except InputError as error:
         raise dg.Failure(str(error), metadata={WRONG_INPUT: True}, allow_retries=False) from error
     except Exception as error:
-        problem = storage_problem(error)
+        problem = storage_problem(error) or server_problem(error)
         if problem is not None:
             raise dg.Failure(problem, metadata={WRONG_INPUT: True}, allow_retries=False) from error
         problem = disk_problem(error, os.environ.get("FER_HOME", DEFAULT_HOME))

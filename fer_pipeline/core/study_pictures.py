@@ -97,7 +97,7 @@ def study_pictures(
                 if isinstance(data, UnreadableError):
                     raise data
                 opened = open_photo(data, crop.bounds)
-                if dataset.faces_are_cropped:
+                if dataset.part_of(lists[at]).faces_are_cropped:
                     photo = face = _jpeg(_enlarged_face(opened))
                 else:
                     photo, face = _both(opened, boxes[faces[at]], crop)

@@ -122,3 +122,36 @@ def test_no_group_ever_stands_on_two_sides(faces, roles, dev_share, seed):
 def test_share_of_none_and_of_all_are_kept_exactly(dev_share):
     split = _deal(["train"] * 100, _groups(100), dev_share=dev_share).split
     assert (split == "dev").mean() == dev_share
+
+
+def test_dev_is_carved_of_the_named_lists_beside_a_given_dev_list():
+    roles = {"a:train": Role.TRAIN, "b:train": Role.TRAIN, "b:val": Role.DEV, "b:test": Role.TEST}
+    lists = ["a:train"] * 400 + ["b:train"] * 400 + ["b:val"] * 100 + ["b:test"] * 100
+    dealt = deal(
+        np.array(lists, dtype=object),
+        np.array(_groups(1000), dtype=object),
+        np.zeros(1000, bool),
+        roles,
+        dev_share=0.2,
+        seed=0,
+        carved={"a:train"},
+    )
+    alone = _deal(["a:train"] * 400, _groups(400), roles={"a:train": Role.TRAIN})
+    assert dealt.split[:400].tolist() == alone.split.tolist()
+    assert 0.15 < (dealt.split[:400] == "dev").mean() < 0.25
+    assert dealt.split[400:].tolist() == ["train"] * 400 + ["dev"] * 100 + ["test"] * 100
+
+
+def test_copy_of_a_given_dev_photo_is_excluded_and_not_drawn_as_dev():
+    roles = {"a:train": Role.TRAIN, "b:val": Role.DEV}
+    dealt = deal(
+        np.array(["a:train", "b:val"] * 50, dtype=object),
+        np.repeat(np.array(_groups(50), dtype=object), 2),
+        np.zeros(100, bool),
+        roles,
+        dev_share=0.99,
+        seed=0,
+        carved={"a:train"},
+    )
+    assert dealt.split.tolist() == ["excluded", "dev"] * 50
+    assert set(dealt.reason[::2]) == {"copy_of_dev_photo"}
