@@ -52,13 +52,20 @@ def grad_cam(
 
     network = bare_network(model)
     features = Model(network.input, [_feature_layer(network).output, network.output])
-    pixels = tf.convert_to_tensor(crops.astype(np.float32))
-    with tf.GradientTape() as tape:
-        # A network whose weights are all frozen has nothing that the tape follows by itself.
-        tape.watch(pixels)
-        cells, logits = features(pixels, training=False)
-        wanted = tf.reduce_sum(tf.gather(logits, classes.astype(np.int64), axis=1, batch_dims=1))
-    weights = tf.reduce_mean(tape.gradient(wanted, cells), axis=(1, 2), keepdims=True)
+
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+    def gradient(pixels: Any) -> Any:
+        # As a graph, without the gradients of the kernels, which nobody asks for.
+        with tf.GradientTape() as tape:
+            # A network whose weights are all frozen has nothing that the tape follows by itself.
+            tape.watch(pixels)
+            cells, logits = features(pixels, training=False)
+            chosen = tf.gather(logits, classes.astype(np.int64), axis=1, batch_dims=1)
+            wanted = tf.reduce_sum(chosen)
+        return tape.gradient(wanted, cells), cells
+
+    slopes, cells = gradient(tf.convert_to_tensor(crops.astype(np.float32)))
+    weights = tf.reduce_mean(slopes, axis=(1, 2), keepdims=True)
     maps = np.maximum(tf.reduce_sum(weights * cells, axis=-1).numpy(), 0).astype(np.float32)
     largest = maps.max(axis=(1, 2), keepdims=True)
     normalised: NDArray[np.float32] = maps / np.where(largest > 0, largest, 1)

@@ -62,7 +62,7 @@ def test_every_value_of_a_preset_can_be_given_as_it_stands(name):
         ({"widths": "32-64"}, "widths has 2 stages and blocks 4"),
         ({"sampling": "even"}, "one of natural, balanced"),
         ({"sampling": "balanced"}, "give class_weighting=none with it"),
-        ({"min_epochs": "200"}, "min_epochs 200 is more than max_epochs 80"),
+        ({"min_epochs": "400"}, "min_epochs 400 is more than max_epochs 300"),
         ({"rotation": "-3"}, "rotation takes a number from 0 to 180"),
     ],
 )
