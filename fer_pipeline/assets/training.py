@@ -4,8 +4,9 @@ A run with the tag `ADOPTED_TAG` takes the result file that the tag names in pla
 all else is the same, so that data version, lineage and MLflow run are those of any training.
 """
 
-import time
-from collections.abc import Mapping
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ import pyarrow as pa
 
 from fer_pipeline import tracking
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.files import file_digest
+from fer_pipeline.core.files import file_digest, text_digest
 from fer_pipeline.core.manifest import MANIFEST_FILE
 from fer_pipeline.metadata import FILES, picture, published_files
 from fer_pipeline.registry import TRAINING_GROUPS
@@ -27,6 +28,7 @@ from fer_pipeline.training_task import Material, check_same_task, training_mater
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fer_pipeline.core.checkpoint import Checkpoint
     from fer_pipeline.core.result_file import Result
     from fer_pipeline.core.train import EpochResult
     from fer_pipeline.core.trained import Trained
@@ -36,6 +38,8 @@ ADOPTED_TAG = "fer/adopted"
 """Tag of a Dagster run that names the file of a result to take instead of training."""
 ELSEWHERE_TAG = "fer.result_file"
 """Tag of the MLflow run of a training elsewhere: the digest of its result file."""
+SECONDS_BETWEEN_STATES = 60.0
+"""How much of a training a killed run loses at most, beside the epoch that was under way."""
 
 
 def train_stream(
@@ -45,7 +49,6 @@ def train_stream(
     from fer_pipeline.core.train import prepare_process
     from fer_pipeline.core.trained import environment
 
-    started = time.monotonic()
     prepare_process(settings.seed, settings.threads)
     material = training_material(settings, stream)
     asset = context.asset_key.to_user_string()
@@ -64,7 +67,10 @@ def train_stream(
     task = material.task if brought is None else brought.task
     source = None if elsewhere is not None else _source(material)
     name = f"{stream} {datetime.now(UTC):%Y-%m-%d %H:%M}"
-    with tracking.training_run(settings, asset, tags, name) as run:
+    with (
+        _checkpoint(context, settings, material) as checkpoint,
+        tracking.training_run(settings, asset, tags, name) as run,
+    ):
         run.log_parameters(_parameters(material, task.minutes, where))
         run.log_json(kept_settings, TRAINING_SETTINGS)
         groups = sorted(set(material.training.group_id))
@@ -72,11 +78,9 @@ def train_stream(
         table = str(settings.manifest_folder / MANIFEST_FILE)
         run.log_data(_manifest_frame(material.manifest), material.manifest_hash, table)
         if elsewhere is None:
-            trained = _train(context, run, material, source)
-            minutes = (time.monotonic() - started) / 60
+            trained = _train(context, run, material, source, checkpoint)
         else:
             trained = elsewhere
-            minutes = trained.seconds / 60
             for epoch in trained.history:
                 _log_epoch(run, epoch)
         photo = _example_photo(settings, material)
@@ -105,7 +109,7 @@ def train_stream(
             "best_epoch": trained.best_epoch,
             "stopped": trained.stopped,
             "weights": int(trained.served.model.count_params()),
-            "minutes": minutes,
+            "minutes": trained.seconds / 60,
             "trained_with": ", ".join(f"{what} {value}" for what, value in where.items()),
             **({} if brought is None else {"result_file": brought.path.name}),
             "training_curves": picture(_curves(history), "training curves"),
@@ -145,11 +149,13 @@ def _train(
     run: tracking.TrainingRun,
     material: Material,
     source: "Source | None",
+    checkpoint: "Checkpoint",
 ) -> "Trained":
     from fer_pipeline.core.trained import train_task
 
     task = material.task
     stream = task.card.stream
+    told = set()
 
     def tell(epoch: "EpochResult") -> None:
         context.log.info(
@@ -158,6 +164,7 @@ def _train(
             f"{epoch.images_per_second:.0f} faces/s, {epoch.seconds_left:.0f} s left"
         )
         _log_epoch(run, epoch)
+        told.add(epoch.epoch)
 
     trained = train_task(
         task,
@@ -165,10 +172,57 @@ def _train(
         material.dev,
         init=source,
         on_epoch=tell,
+        checkpoint=checkpoint,
     )
+    for epoch in trained.history:
+        if epoch.epoch not in told:
+            _log_epoch(run, epoch)
     if source is not None:
         context.log.info(f"{stream} started from {source.name}: {trained.started_from}")
     return trained
+
+
+@contextlib.contextmanager
+def _checkpoint(
+    context: dg.AssetExecutionContext, settings: Settings, material: Material
+) -> Iterator["Checkpoint"]:
+    """Where the state of the training stands until its model is kept.
+
+    A run that was stopped is gone on from by one that would train just the same; what another
+    task left is removed.
+    """
+    import keras
+
+    from fer_pipeline.core.checkpoint import Checkpoint
+
+    task = material.task
+    stream = task.card.stream
+    same = {
+        **task.needs(),
+        "minutes": task.minutes,
+        "package": task.package,
+        "backend": keras.backend.backend(),
+        "keras": keras.__version__,
+    }
+    folder = settings.state_folder / "training" / stream
+    path = folder / f"{text_digest(json.dumps(same, sort_keys=True))}.npz"
+    for other in folder.glob("*"):
+        if other != path:
+            other.unlink(missing_ok=True)
+    checkpoint = Checkpoint(path, {}, SECONDS_BETWEEN_STATES)
+    try:
+        saved = checkpoint.load()
+    except InputError:
+        context.log.warning(f"{stream}: {path} is damaged: training from the start")
+        path.unlink(missing_ok=True)
+    else:
+        if saved is not None:
+            context.log.info(f"{stream}: going on after epoch {len(saved[1].history)}")
+    yield checkpoint
+    path.unlink(missing_ok=True)
+    for empty in (folder, folder.parent):
+        with contextlib.suppress(OSError):
+            empty.rmdir()
 
 
 def _log_epoch(run: tracking.TrainingRun, epoch: "EpochResult") -> None:

@@ -4,6 +4,7 @@ What the state consists of is the business of `learner.py` and `train.py`.
 """
 
 import json
+import time
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -35,10 +36,16 @@ class Progress:
 class Checkpoint:
     """The file of one training; `of` tells that training from others, as plain values by name."""
 
-    def __init__(self, path: Path, of: Mapping[str, Any]) -> None:
-        """Use `path`, which need not be there."""
+    def __init__(self, path: Path, of: Mapping[str, Any], every: float = 0.0) -> None:
+        """Use `path`, which need not be there; at least `every` seconds pass between two states."""
         self._path = path
         self._of = dict(of)
+        self._every = every
+        self._saved = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether the last state is old enough for the next one."""
+        return time.monotonic() - self._saved >= self._every
 
     def save(self, arrays: Mapping[str, NDArray[Any]], progress: Progress) -> None:
         """Put this state in the place of the one before, whole or not at all."""
@@ -46,6 +53,7 @@ class Checkpoint:
         parts: dict[str, Any] = {_FACTS: np.array(facts), **arrays}
         with published(self._path) as temporary, temporary.open("wb") as stream:
             np.savez(stream, **parts)
+        self._saved = time.monotonic()
 
     def load(self) -> tuple[dict[str, NDArray[Any]], Progress] | None:
         """What was saved last; None when nothing was.

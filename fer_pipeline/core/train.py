@@ -142,9 +142,9 @@ def train(
     reaches zero when it is up; how many steps fit, and so the weights, then depend on the
     machine.
 
-    With a `checkpoint` the state after each epoch is saved, and training goes on from what was
-    saved before, to the weights that one process would have come to; `on_epoch` is told of the
-    epochs that this process trained.
+    With a `checkpoint` the state after an epoch is saved when one is due, and after the last one.
+    Training goes on from what was saved before, to the weights that one process would have come
+    to; `on_epoch` is told of the epochs that this process trained.
 
     Raises InputError when the crops do not have the preset's shape, `classes` do not match the
     targets, `init` fits nowhere, or a class whose share is to be corrected has no example;
@@ -241,7 +241,7 @@ def train(
             stopped = "early"
         if stopped is not None:
             history[-1] = result = replace(result, seconds_left=0.0)
-        if checkpoint is not None:
+        if checkpoint is not None and (stopped is not None or checkpoint.is_due()):
             rows = [asdict(each) for each in history]
             checkpoint.save(learner.state(), Progress(rows, stopped, clock.step, clock.elapsed()))
             # Saving takes its time after the last epoch too.

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from fer_pipeline import tracking
+from fer_pipeline.assets import training
 from fer_pipeline.assets.faces import verified_faces
 from fer_pipeline.assets.stream import TRAINING_POOL, stream_assets
+from fer_pipeline.core.checkpoint import Progress
 from fer_pipeline.core.crop_set import CROPS_LIST
 from fer_pipeline.core.examples import select_examples
 from fer_pipeline.core.manifest import manifest_hash, read_manifest
@@ -23,6 +26,7 @@ from fer_pipeline.registry import TRAINING_GROUPS
 from fer_pipeline.repeat import TRAINING_SETTINGS, training_settings
 from fer_pipeline.reports import metrics_file, model_card_file, report_file
 from fer_pipeline.settings import Settings
+from fer_pipeline.training_task import training_material
 from fer_pipeline.versions import code_version
 from fer_pipeline_tests import graph
 from fer_pipeline_tests.graph import Finished
@@ -129,6 +133,63 @@ def test_training_starts_from_the_model_that_is_named(settings: Settings, tmp_pa
     assert event.asset_materialization is not None
     told = event.asset_materialization.metadata["started_from"].value
     assert "outputs of Happiness, Surprise" in str(told)
+
+
+def test_stopped_training_is_gone_on_from_and_its_epochs_are_all_told(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_STATES", 0.0)
+    overrides = {"min_epochs": "3", "max_epochs": "3", "patience": "3"}
+    short = settings.model_copy(update={"recipe_overrides": overrides})
+    log_epoch, told = training._log_epoch, []
+
+    def stop_after_the_second(run: Any, epoch: Any) -> None:
+        told.append(epoch.epoch)
+        if told == [1, 2]:
+            raise KeyError("stopped")
+        log_epoch(run, epoch)
+
+    monkeypatch.setattr(training, "_log_epoch", stop_after_the_second)
+    key = dg.AssetKey([STREAM, "trained_model"])
+    with dg.DagsterInstance.ephemeral() as instance:
+        for success in (False, True):
+            made = graph.materialize(short, [key.to_user_string()], instance)
+            assert made.success == success
+        event = instance.get_latest_materialization_event(key)
+    # The third is trained by the second run, which then tells of the others too.
+    assert told == [1, 2, 3, 1, 2]
+    assert event is not None
+    assert event.asset_materialization is not None
+    metadata = event.asset_materialization.metadata
+    assert metadata["epochs"].value == 3
+    logged = tracking.connect(short).get_metric_history(metadata["mlflow_run_id"].value, "loss")
+    assert sorted(point.step for point in logged) == [1, 2, 3]
+    assert not (short.state_folder / "training").exists()
+
+
+def test_state_of_another_training_or_a_damaged_one_is_not_gone_on_from(
+    settings: Settings,
+) -> None:
+    short = settings.model_copy(update={"recipe_overrides": {"max_epochs": "2", "min_epochs": "2"}})
+    material = training_material(short, STREAM)
+
+    def stop(context: dg.AssetExecutionContext) -> None:
+        with training._checkpoint(context, short, material) as checkpoint:
+            checkpoint.save({}, Progress([], None, 0, 0.0))
+            raise KeyError("stopped")
+
+    with dg.build_asset_context() as context:
+        with pytest.raises(KeyError):
+            stop(context)
+        (left,) = (short.state_folder / "training" / STREAM).iterdir()
+        left.write_bytes(b"damaged")
+        with training._checkpoint(context, short, material) as checkpoint:
+            assert checkpoint.load() is None
+            checkpoint.save({}, Progress([], None, 0, 0.0))
+            other = replace(material, task=material.task.within(9))
+            with training._checkpoint(context, short, other) as checkpoint:
+                assert checkpoint.load() is None
+                assert not left.exists()
 
 
 def test_a_model_to_start_from_that_is_not_there_is_wrong_input(settings: Settings) -> None:
