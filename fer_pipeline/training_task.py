@@ -1,7 +1,7 @@
 """What a home would train now: the task of a stream and its examples, from manifest and crops.
 
 Training here (`assets/training.py`), packing it up and bringing it home (`elsewhere.py`) all
-begin with it.
+begin with it; a sweep (`sweep.py`) asks whether the crops are there.
 """
 
 from dataclasses import dataclass
@@ -12,10 +12,13 @@ import pyarrow as pa
 from fer_pipeline import __version__, tracking
 from fer_pipeline.assets.faces import verified_faces
 from fer_pipeline.core.bundle import Task
+from fer_pipeline.core.crop_set import CROPS_LIST
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.examples import Examples, select_examples
 from fer_pipeline.core.files import file_digest
+from fer_pipeline.core.manifest import MANIFEST_FILE
 from fer_pipeline.core.model_file import ModelCard
+from fer_pipeline.core.storage import is_file
 from fer_pipeline.settings import Settings
 
 
@@ -38,6 +41,8 @@ def training_material(settings: Settings, stream: str) -> Material:
     Raises InputError when the crops aren't those of the manifest, or the model to start from is
     not to be found.
     """
+    from fer_pipeline.core.synthetic import all_drawn
+
     manifest, digest, crop_set = verified_faces(settings)
     classes = settings.all_streams[stream]
     training, dev = (
@@ -52,6 +57,7 @@ def training_material(settings: Settings, stream: str) -> Material:
         label_source=settings.label_source,
         trained_on={
             "data_set": settings.data_set,
+            "drawn": all_drawn(settings.open_dataset()),
             "manifest_hash": digest,
             "crops_hash": crop_set.content_hash,
             "preset": settings.preset,
@@ -72,6 +78,16 @@ def training_material(settings: Settings, stream: str) -> Material:
         package=__version__,
     )
     return Material(task, training, dev, manifest, digest, init)
+
+
+def check_crops(settings: Settings, stream: str) -> None:
+    """Raise InputError, saying how they are made, when the home holds no crops of its preset."""
+    made = (settings.manifest_folder / MANIFEST_FILE, settings.crops_folder / CROPS_LIST)
+    if not all(is_file(path) for path in made):
+        raise InputError(
+            f"{settings.home} holds no crops for preset {settings.preset} yet: run `fer-pipeline "
+            f"run --stream {stream} --preset {settings.preset} --select face_crops` on it first"
+        )
 
 
 def check_same_task(path: Path, brought: Task, here: Task) -> None:

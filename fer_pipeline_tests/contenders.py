@@ -52,6 +52,7 @@ def register(
     classes: Sequence[str] | None = None,
     crop: Any = None,
     trained_groups: Sequence[str] | None = None,
+    drawn: bool = False,
 ) -> dict[str, Any]:
     """Log and register a model as a training does; what its materialization would say of it.
 
@@ -65,7 +66,10 @@ def register(
         classes=tuple(classes or settings.all_streams[stream]),
         crop=crop or settings.crop_settings,
         label_source="listed",
-        trained_on={"manifest_hash": published_manifest_hash(settings.manifest_folder)},
+        trained_on={
+            "manifest_hash": published_manifest_hash(settings.manifest_folder),
+            "drawn": drawn,
+        },
     )
     asset = f"{stream}/trained_model"
     with _without_code(), tracking.training_run(settings, asset, {}, "contender") as run:

@@ -80,9 +80,6 @@ class _Data:
 def _challenge(
     context: dg.AssetExecutionContext, settings: Settings, stream: str
 ) -> dg.MaterializeResult[None]:
-    from fer_pipeline.core.train import prepare_process
-
-    prepare_process(settings.seed, settings.threads)
     trained = latest_training(context, stream)
     version = str(trained["model_uri"]).rpartition("/")[2]
     manifest, digest, crop_set = verified_faces(settings)
@@ -169,6 +166,9 @@ def _decide(
     if held is None:
         return Decision(Verdict.FIRST, "no version was the champion"), None
     champion = registry.card(held)
+    if champion.trained_on.get("drawn") and not card.trained_on.get("drawn"):
+        why = f"the champion before, version {held}, was trained on drawn faces"
+        return Decision(Verdict.FIRST, why), None
     objections = [
         *label_objections(card, champion.classes, f"that of the champion (version {held})"),
         *crop_objections(card, champion.crop, f"those of the champion (version {held})"),
@@ -183,7 +183,10 @@ def _compare(
     registry: Registry, version: str, held: str, data: _Data
 ) -> tuple[Decision, Challenge | None]:
     """Both models on the dev faces that the champion wasn't trained on."""
+    from fer_pipeline.core.train import prepare_process
+
     dev, settings = data.dev, registry.settings
+    prepare_process(settings.seed, settings.threads)
     trained = registry.trained_groups(held)
     seen = set() if trained is None else set(trained["group_id"].to_pylist())
     new = np.array([group not in seen for group in dev.group_id], bool)

@@ -122,6 +122,20 @@ def test_first_model_becomes_the_champion_and_says_so(champion: Arena) -> None:
     assert tags[WHY_TAG] == "no version was the champion"
 
 
+def test_champion_that_was_trained_on_drawn_faces_gives_way_to_the_first_that_was_not(
+    arena: Arena,
+) -> None:
+    arena.train(arena.model(wrong=0), drawn=True)
+    assert arena.challenge()["verdict"] == Verdict.FIRST
+    arena.train(arena.model(wrong=0.1, seed=1), drawn=True)
+    assert arena.challenge()["verdict"] == Verdict.REFUSED
+    arena.train(arena.model(wrong=0.9))
+    decision = arena.challenge()
+    assert decision["verdict"] == Verdict.FIRST
+    assert decision["why"] == "the champion before, version 1, was trained on drawn faces"
+    assert arena.registry.champion() == "3"
+
+
 def test_worse_challenger_is_refused_by_a_run_that_succeeds(champion: Arena) -> None:
     champion.train(champion.model(wrong=0.9))
     decision = champion.challenge()
