@@ -190,9 +190,9 @@ def test_asset_made_without_its_checks_is_made_again(own: Settings) -> None:
 
 def test_asset_whose_checks_were_planned_and_never_made_is_made_again(own: Settings) -> None:
     _make(own)
-    job = build_definitions(own).resolve_job_def(PIPELINE_JOB)
     manifest = frozenset({dg.AssetKey("class_manifest")})
     with graph.instance_of(own.home) as instance:
+        job = build_definitions(own).resolve_job_def(PIPELINE_JOB)
         # As of a run that is killed between an asset and its checks.
         instance.create_run_for_job(
             job.get_subset(asset_selection=manifest), asset_selection=manifest
