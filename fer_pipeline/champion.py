@@ -26,6 +26,7 @@ from fer_pipeline.core.files import publish_json
 from fer_pipeline.core.manifest import MANIFEST_FILE, read_manifest
 from fer_pipeline.core.splits import groups_on_two_sides
 from fer_pipeline.core.storage import Location, is_file
+from fer_pipeline.instance import HomeBusyError
 from fer_pipeline.registry import ALIAS, Entry, Registry, held_by
 from fer_pipeline.settings import Settings
 
@@ -87,9 +88,6 @@ def locked(settings: Settings, stream: str) -> Iterator[None]:
                 break
             except BlockingIOError as error:
                 if time.monotonic() > deadline:
-                    # Importing the instance's storage would cost every step a third of a second.
-                    from fer_pipeline.instance import HomeBusyError
-
                     raise HomeBusyError(
                         f"another process has been deciding on the champion of {stream} in "
                         f"{settings.home} for a minute: try again when it is done"

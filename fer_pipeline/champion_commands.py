@@ -90,20 +90,13 @@ def rollback(why: Why, stream: Stream = None, home: Home = None, as_json: Json =
 
 @contextmanager
 def _answering(settings: Settings) -> Iterator[None]:
-    """Turn what other processes may do to a command into one clear sentence."""
+    """See that there is a registry, and don't wait long for a server that is gone."""
     if settings.mlflow_tracking_uri is None and not settings.mlflow_folder.is_dir():
         raise InputError(
             f"{settings.home} holds no model yet: run something, or give another --home"
         )
-    from fer_pipeline.instance import HomeBusyError
-    from fer_pipeline.registry import AliasMovedError
-
-    try:
-        with asked_by_a_person():
-            yield
-    except (AliasMovedError, HomeBusyError) as error:
-        say(_console, str(error), head="busy:", style="red")
-        raise typer.Exit(1) from error
+    with asked_by_a_person():
+        yield
 
 
 def _one_of(settings: Settings, stream: str | None) -> str:

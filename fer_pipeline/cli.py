@@ -14,7 +14,7 @@ from rich.console import Console
 
 from fer_pipeline.champion_commands import champion_app
 from fer_pipeline.core.disk import disk_problem
-from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.errors import BusyError, InputError
 from fer_pipeline.core.overrides import read_overrides
 from fer_pipeline.core.storage import storage_problem
 from fer_pipeline.data_sources import data_set_options
@@ -62,8 +62,6 @@ Select = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Make again what is up to date.")]
 LabelSource = Annotated[str | None, typer.Option(help="listed, or votes (FER+).")]
-
-
 Init = Annotated[
     str | None,
     typer.Option(
@@ -263,6 +261,8 @@ def main() -> None:
         app()
     except InputError as error:
         _end_with(str(error))
+    except BusyError as error:
+        _end_with(str(error), head="busy:", code=1)
     except Exception as error:
         problem = storage_problem(error) or server_problem(error)
         if problem is not None:

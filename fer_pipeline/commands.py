@@ -16,7 +16,6 @@ from fer_pipeline.build import build_definitions
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.storage import is_file
 from fer_pipeline.instance import (
-    HomeBusyError,
     close_killed_runs,
     locked_home,
     prepare_home,
@@ -144,25 +143,19 @@ def run_and_report(
     )
     say(console, f"home {settings.home}")
     started = time.monotonic()
-    try:
-        with locked_home(settings):
-            prepare_home(settings)
-            with DagsterInstance.get() as instance:
-                closed = close_killed_runs(instance, settings)
-                refuse_beside_ui_runs(instance, settings)
-                if closed:
-                    say(console, f"{closed} killed run(s) closed; going on from what is there")
-                if past is not None and not select:
-                    outcome = run_again(settings, instance, past, console)
-                else:
-                    outcome = run_graph(
-                        settings, instance, select=select, force=force, console=console
-                    )
-                states = asset_states(build_definitions(settings), instance, settings)
-            found = run_summary(settings, states)
-    except HomeBusyError as error:
-        say(console, str(error), head="busy:", style="red")
-        raise typer.Exit(1) from error
+    with locked_home(settings):
+        prepare_home(settings)
+        with DagsterInstance.get() as instance:
+            closed = close_killed_runs(instance, settings)
+            refuse_beside_ui_runs(instance, settings)
+            if closed:
+                say(console, f"{closed} killed run(s) closed; going on from what is there")
+            if past is not None and not select:
+                outcome = run_again(settings, instance, past, console)
+            else:
+                outcome = run_graph(settings, instance, select=select, force=force, console=console)
+            states = asset_states(build_definitions(settings), instance, settings)
+        found = run_summary(settings, states)
     found["made"] = outcome.made
     found["up_to_date"] = outcome.skipped
     found["seconds"] = round(time.monotonic() - started, 1)

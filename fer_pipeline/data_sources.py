@@ -29,10 +29,6 @@ class DataSource(BaseModel):
     def _known(cls, value: str) -> str:
         return checked_format(value)
 
-    def __str__(self) -> str:
-        """Format and place, as people are told them."""
-        return f"{self.dataset} at {self.root}"
-
 
 class DataSets:
     """What settings say of their data sets, however many these are."""

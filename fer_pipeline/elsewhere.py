@@ -12,10 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from fer_pipeline.core.crop_set import CROPS_LIST
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.manifest import MANIFEST_FILE
-from fer_pipeline.core.storage import is_file
 from fer_pipeline.options import Home, Json
 from fer_pipeline.settings import Settings
 from fer_pipeline.terminal import print_json, say
@@ -43,11 +40,11 @@ def bundle(
     There `python -m fer_pipeline.core.train FILE` trains it; `adopt` brings the result home.
     """
     from fer_pipeline.core.bundle import write_bundle
-    from fer_pipeline.training_task import training_material
+    from fer_pipeline.training_task import check_crops, training_material
 
     settings = Settings.load(home=home, minutes=minutes)
     _check_stream(settings, stream)
-    _check_crops(settings, stream)
+    check_crops(settings, stream)
     _check_free(out)
     material = training_material(settings, stream)
     write_bundle(out, material.task, material.training, material.dev, material.init)
@@ -78,21 +75,16 @@ def adopt(
 ) -> None:
     """Make the result of a bundle's training the stream's trained model, as if trained here."""
     from fer_pipeline.core.result_file import read_result
-    from fer_pipeline.instance import HomeBusyError
-    from fer_pipeline.training_task import check_same_task, training_material
+    from fer_pipeline.training_task import check_crops, check_same_task, training_material
 
     settings = Settings.load(home=home)
     path = result.expanduser().absolute()
     brought = read_result(path)
     stream = brought.task.card.stream
     _check_stream(settings, stream)
-    _check_crops(settings, stream)
+    check_crops(settings, stream)
     check_same_task(path, brought.task, training_material(settings, stream).task)
-    try:
-        outcome, made = _adopt(settings, stream, path)
-    except HomeBusyError as error:
-        say(_console, str(error), head="busy:", style="red")
-        raise typer.Exit(1) from error
+    outcome, made = _adopt(settings, stream, path)
     for problem in outcome.problems:
         say(_console, problem, head="failed:", style="red")
     if not outcome.ok:
@@ -135,8 +127,9 @@ def _adopt(settings: Settings, stream: str, path: Path) -> "tuple[Outcome, Mappi
             close_killed_runs(instance, here)
             refuse_beside_ui_runs(instance, here)
             states = asset_states(build_definitions(here), instance, here)
+            needed = upstream(states, [key]) - {key}
             for state in states:
-                if state.key in upstream(states, [key]) - {key} and state.reason is not None:
+                if state.key in needed and state.reason is not None:
                     raise InputError(
                         f"{state.key.to_user_string()} isn't up to date ({state.reason}): run "
                         "`fer-pipeline run --select face_crops` first; a result of other data is "
@@ -173,12 +166,3 @@ def _check_free(out: Path) -> None:
             read_task(out)
         except InputError as error:
             raise InputError(f"--out {out} is there and is no bundle: name another file") from error
-
-
-def _check_crops(settings: Settings, stream: str) -> None:
-    made = (settings.manifest_folder / MANIFEST_FILE, settings.crops_folder / CROPS_LIST)
-    if not all(is_file(path) for path in made):
-        raise InputError(
-            f"{settings.home} holds no crops for preset {settings.preset} yet: run `fer-pipeline "
-            f"run --stream {stream} --preset {settings.preset} --select face_crops` on it first"
-        )

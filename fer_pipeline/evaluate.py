@@ -18,6 +18,7 @@ from fer_pipeline.core.storage import as_location
 from fer_pipeline.instance import log_file
 from fer_pipeline.settings import Settings
 from fer_pipeline.terminal import output_to, print_json, say
+from fer_pipeline.tracking_server import asked_by_a_person
 
 if TYPE_CHECKING:
     from fer_pipeline.core.model_file import ModelCard
@@ -53,7 +54,8 @@ def evaluate_model(
     if stream is not None and stream not in settings.all_streams:
         raise InputError(f"--stream takes one of {', '.join(settings.all_streams)}, not {stream!r}")
     opened = open_dataset(dataset, as_location(root))
-    path = model_file(settings, model)
+    with asked_by_a_person():
+        path = model_file(settings, model)
     # A model file can be scored without a home; what frameworks print is then dropped.
     log = log_file(settings) if settings.dagster_home.is_dir() else Path(os.devnull)
     with (

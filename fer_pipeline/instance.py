@@ -12,7 +12,7 @@ import yaml
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from fer_pipeline.core.disk import is_full
-from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.errors import BusyError, InputError
 from fer_pipeline.core.files import publish_bytes, remove_leftovers
 from fer_pipeline.core.storage import Location, check_writable
 from fer_pipeline.settings import Settings
@@ -52,7 +52,7 @@ def log_file(settings: Settings) -> Path:
 _PROCESS_STARTED = "Started process for run"
 
 
-class HomeBusyError(Exception):
+class HomeBusyError(BusyError):
     """Another process works on this home."""
 
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from fer_pipeline import tracking
 from fer_pipeline.core.challenge import Verdict
-from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.errors import BusyError, InputError
 from fer_pipeline.core.model_file import ModelCard, read_card
 from fer_pipeline.settings import Settings
 
@@ -54,7 +54,7 @@ class Entry:
     why: str
 
 
-class AliasMovedError(Exception):
+class AliasMovedError(BusyError):
     """The alias was moved by someone else since it was asked for."""
 
 

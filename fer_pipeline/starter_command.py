@@ -16,6 +16,7 @@ from fer_pipeline.instance import log_file
 from fer_pipeline.options import Home, Json
 from fer_pipeline.settings import Settings
 from fer_pipeline.terminal import output_to, print_json, say
+from fer_pipeline.tracking_server import asked_by_a_person
 
 _CARD = "evaluation/model_card.md"
 """Artifact of a training's run that its evaluation adds."""
@@ -39,8 +40,9 @@ def starter(
     from fer_pipeline.core.starter import write_starter
 
     settings = Settings.load(home=home)
-    path = tracking.model_file(settings, model)
-    card = _card_text(settings, model)
+    with asked_by_a_person():
+        path = tracking.model_file(settings, model)
+        card = _card_text(settings, model)
     # What frameworks print is dropped where no run has made a log.
     log = log_file(settings) if settings.dagster_home.is_dir() else Path(os.devnull)
     with output_to(log, _console):

@@ -57,6 +57,8 @@ def sweep(
 
     A variant that was tried before on the same data and seed, for as long, isn't trained again.
     """
+    from fer_pipeline.instance import locked_home
+
     if minutes is not None and epochs is not None:
         raise InputError("--minutes and --epochs both say how long a training is: give one")
     settings = Settings.load(home=home, preset=preset)
@@ -67,7 +69,8 @@ def sweep(
     wanted = read_tries(tries or (), settings.recipe, settings.vote_share, epochs)
     if settings.label_source == "votes" and any(one.vote_share for one in wanted):
         raise InputError("vote_share mixes votes into listed labels: the label source is votes")
-    with Progress(console=_console, transient=True) as progress:
+    # Another run would take its cores and make its crops anew, another sweep close its runs.
+    with locked_home(settings), Progress(console=_console, transient=True) as progress:
         task = progress.add_task("sweep", total=len(wanted) * repeats)
 
         def tell(words: str, done: int) -> None:
@@ -101,21 +104,14 @@ def run_sweep(
 ) -> tuple[str, list[Compared]]:
     """Train each try with the seeds from the settings' one on; the manifest's hash and figures.
 
-    `tell` is told what happens and how many trainings are done. Raises InputError when the crops
-    of the settings aren't there.
+    To be called under the home's lock. `tell` is told what happens and how many trainings are
+    done. Raises InputError when the crops of the settings aren't there.
     """
     from fer_pipeline.assets.faces import verified_faces
-    from fer_pipeline.core.crop_set import CROPS_LIST
     from fer_pipeline.core.examples import select_examples
-    from fer_pipeline.core.manifest import MANIFEST_FILE
-    from fer_pipeline.core.storage import is_file
+    from fer_pipeline.training_task import check_crops
 
-    made = (settings.manifest_folder / MANIFEST_FILE, settings.crops_folder / CROPS_LIST)
-    if not all(is_file(path) for path in made):
-        raise InputError(
-            f"{settings.home} holds no crops for preset {settings.preset} yet: run `fer-pipeline "
-            f"run --stream {stream} --preset {settings.preset} --select face_crops` on it first"
-        )
+    check_crops(settings, stream)
     manifest, digest, crop_set = verified_faces(settings)
     classes = settings.all_streams[stream]
     init = None if settings.init is None else tracking.model_file(settings, settings.init)

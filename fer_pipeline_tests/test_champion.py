@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from fer_pipeline import champion
+from fer_pipeline.assets.steps import step
 from fer_pipeline.champion import locked
 from fer_pipeline.core.challenge import Verdict
 from fer_pipeline.instance import HomeBusyError
@@ -61,6 +63,13 @@ def test_lock_of_a_stream_is_waited_for_and_then_given_up(
     with locked(settings, "mood"):
         with (
             pytest.raises(HomeBusyError, match="deciding on the champion of mood"),
+            locked(settings, "mood"),
+        ):
+            pass
+        # A step fails with the same words.
+        with (
+            pytest.raises(dg.Failure, match="deciding on the champion of mood"),
+            step(),
             locked(settings, "mood"),
         ):
             pass

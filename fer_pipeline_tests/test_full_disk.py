@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from fer_pipeline.core.disk import disk_problem, is_full
 from fer_pipeline.core.files import publish_bytes
@@ -165,6 +166,8 @@ def test_full_database_is_a_full_disk_whoever_wraps_it(tmp_path: Path) -> None:
     error.__cause__ = sqlite3.OperationalError("database or disk is full")
     assert is_full(error)
     assert f"no room left in {tmp_path}" in str(disk_problem(error, tmp_path))
+    full = sqlite3.OperationalError("database or disk is full")
+    assert is_full(DBAPIError("UPDATE runs", {}, full))
 
 
 def test_forbidden_file_is_named_and_other_errors_are_not_told() -> None:

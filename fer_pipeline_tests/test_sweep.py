@@ -10,6 +10,7 @@ from fer_pipeline import sweep as sweeping
 from fer_pipeline import tracking
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.sweep import Trained, read_tries
+from fer_pipeline.instance import locked_home
 from fer_pipeline.settings import Settings
 from fer_pipeline.sweep import TRY_TAG, sweep
 from fer_pipeline_tests import graph
@@ -127,6 +128,17 @@ def test_a_finished_run_without_its_figures_is_not_taken_for_a_training(home: Pa
     assert client.get_run(run.run_id).info.status == "FINISHED"
     assert sweeping._made_before(settings, "k", 0) is None
     client.delete_run(run.run_id)
+
+
+def test_a_sweep_and_another_command_never_work_on_one_home(
+    home: Path, monkeypatch: pytest.MonkeyPatch, here: Callable[..., Ended]
+) -> None:
+    monkeypatch.delattr(sweeping, "_train")
+    with locked_home(Settings.load(home=home)):
+        ended = here("sweep", "--stream", STREAM, "--home", home, "--json")
+    assert ended.code == 1
+    assert "busy: another run (process" in ended.words
+    assert ended.answer["error"].startswith("another run (process")
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,12 @@ from mlflow.exceptions import MlflowException
 
 from fer_pipeline import tracking
 from fer_pipeline.assets.steps import step
+from fer_pipeline.cli import evaluate
+from fer_pipeline.core.errors import InputError
 from fer_pipeline.settings import Settings
+from fer_pipeline.starter_command import starter
 from fer_pipeline.tracking_server import asked_by_a_person, out_of_reach, server_problem
+from fer_pipeline_tests.core.parquet_faces import write_split
 
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 
@@ -39,6 +43,21 @@ def test_model_on_a_server_that_is_gone_is_not_called_unknown(gone: Settings) ->
 def test_other_errors_are_none_of_mlflow() -> None:
     assert server_problem(ValueError("API request to the moon")) is None
     assert not out_of_reach(MlflowException("Run 'x' not found"))
+
+
+def test_commands_that_fetch_a_model_do_not_wait_for_a_server_as_long_as_a_training_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetched(*_: object) -> Path:
+        raise InputError(f"{os.environ.get(RETRIES)} more requests")
+
+    monkeypatch.delenv(RETRIES, raising=False)
+    monkeypatch.setattr(tracking, "model_file", fetched)
+    write_split(tmp_path, "test", [0])
+    with pytest.raises(InputError, match="2 more requests"):
+        evaluate("models:/a/1", "hf-parquet", str(tmp_path), home=str(tmp_path / "home"))
+    with pytest.raises(InputError, match="2 more requests"):
+        starter("models:/a/1", tmp_path / "out", home=str(tmp_path / "home"))
 
 
 def test_person_waits_seconds_and_a_training_as_long_as_mlflow_does(

@@ -159,7 +159,7 @@ def _human_error(
     votes = votes_beside(settings, stream, manifest, predictions)
     page = PeoplePage(
         stream=stream,
-        dataset=settings.open_dataset().name,
+        dataset=settings.open_dataset().title,
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         drawn=all_drawn(settings.open_dataset()),
         people=people,

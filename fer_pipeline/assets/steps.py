@@ -15,7 +15,7 @@ import dagster as dg
 
 from fer_pipeline import lease
 from fer_pipeline.core.disk import disk_problem
-from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.errors import BusyError, InputError
 from fer_pipeline.core.storage import storage_problem
 from fer_pipeline.settings import DEFAULT_HOME, Settings
 from fer_pipeline.tracking_server import server_problem
@@ -34,6 +34,8 @@ def step() -> Iterator[None]:
         yield
     except InputError as error:
         raise dg.Failure(str(error), metadata={WRONG_INPUT: True}, allow_retries=False) from error
+    except BusyError as error:
+        raise dg.Failure(str(error)) from error
     except Exception as error:
         problem = storage_problem(error) or server_problem(error)
         if problem is not None:

@@ -158,7 +158,11 @@ def _evaluate(
         metadata={
             "path": path_value(page),
             FILES: published_files(
-                settings, page, metrics_file(settings, stream), predictions_file(settings, stream)
+                settings,
+                page,
+                card_file,
+                metrics_file(settings, stream),
+                predictions_file(settings, stream),
             ),
             ANSWERS: digest_of_answers,
             **({} if beside is None else beside.scalars()),

@@ -16,29 +16,6 @@ _TRAINING = "trained_model"
 def failure_sensors() -> list[dg.SensorDefinition]:
     """Close MLflow's runs of failed and of cancelled runs, and runs that lost their process."""
 
-    @dg.run_failure_sensor(
-        name="failed_run",
-        minimum_interval_seconds=_SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Closes as KILLED what a failed run left RUNNING in MLflow.",
-    )
-    def failed_run(
-        context: dg.RunFailureSensorContext, settings: dg.ResourceParam[Settings]
-    ) -> dg.SkipReason:
-        return _close_tracking(context.dagster_run, settings)
-
-    @dg.run_status_sensor(
-        run_status=dg.DagsterRunStatus.CANCELED,
-        name="cancelled_run",
-        minimum_interval_seconds=_SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Closes as KILLED what a cancelled run left RUNNING in MLflow.",
-    )
-    def cancelled_run(
-        context: dg.RunStatusSensorContext, settings: dg.ResourceParam[Settings]
-    ) -> dg.SkipReason:
-        return _close_tracking(context.dagster_run, settings)
-
     @dg.sensor(
         name="lost_runs",
         minimum_interval_seconds=_SECONDS,
@@ -55,15 +32,34 @@ def failure_sensors() -> list[dg.SensorDefinition]:
             return dg.SkipReason(str(error))
         return dg.SkipReason(f"{closed} run(s) without a process closed" if closed else "none lost")
 
-    return [failed_run, cancelled_run, lost_runs]
+    return [
+        _closing("failed", dg.DagsterRunStatus.FAILURE),
+        _closing("cancelled", dg.DagsterRunStatus.CANCELED),
+        lost_runs,
+    ]
 
 
-def _close_tracking(run: dg.DagsterRun, settings: Settings) -> dg.SkipReason:
-    selection = run.asset_selection
-    if selection is not None and not any(key.path[-1] == _TRAINING for key in selection):
-        return dg.SkipReason(f"run {run.run_id} trained nothing")
-    # MLflow takes seconds to import, which most runs that fail needn't cost the code server.
-    from fer_pipeline.tracking import close_runs_of
+def _closing(ended: str, status: dg.DagsterRunStatus) -> dg.SensorDefinition:
+    """The sensor that closes MLflow's runs of a run that `ended` so."""
 
-    closed = close_runs_of(settings, run.run_id)
-    return dg.SkipReason(f"{closed} MLflow run(s) of run {run.run_id} closed")
+    @dg.run_status_sensor(
+        run_status=status,
+        name=f"{ended}_run",
+        minimum_interval_seconds=_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Closes as KILLED what a {ended} run left RUNNING in MLflow.",
+    )
+    def close_tracking(
+        context: dg.RunStatusSensorContext, settings: dg.ResourceParam[Settings]
+    ) -> dg.SkipReason:
+        run = context.dagster_run
+        selection = run.asset_selection
+        if selection is not None and not any(key.path[-1] == _TRAINING for key in selection):
+            return dg.SkipReason(f"run {run.run_id} trained nothing")
+        # MLflow takes seconds to import, which most runs that fail needn't cost the code server.
+        from fer_pipeline.tracking import close_runs_of
+
+        closed = close_runs_of(settings, run.run_id)
+        return dg.SkipReason(f"{closed} MLflow run(s) of run {run.run_id} closed")
+
+    return close_tracking

@@ -36,12 +36,12 @@ class ArchiveWriter:
 
     def add(self, name: str, data: bytes) -> None:
         """Add a member."""
-        self._archive.writestr(name, data)
+        self._archive.writestr(_member(name), data)
 
     @contextmanager
     def stream(self, name: str) -> Iterator[IO[bytes]]:
         """Add a member of any size, written front to back."""
-        with self._archive.open(name, "w", force_zip64=True) as member:
+        with self._archive.open(_member(name), "w", force_zip64=True) as member:
             yield member
 
 
@@ -53,7 +53,7 @@ def written_archive(
     stored = {"program": _PROGRAM, "kind": kind, "version": version, **description}
     with published(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         # Members are compressed as they come: by Parquet, or not worth it.
-        archive.writestr(_DESCRIPTION, json.dumps(stored, indent=1, sort_keys=True))
+        archive.writestr(_member(_DESCRIPTION), json.dumps(stored, indent=1, sort_keys=True))
         yield ArchiveWriter(archive)
 
 
@@ -108,3 +108,8 @@ def opened_archive(path: Path, kind: str, version: int, remedy: str) -> Iterator
         if is_full(error) or error.filename not in (None, str(path)):
             raise
         raise InputError(f"{path} can't be read ({error.strerror or error}): {remedy}") from error
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    """A member without the time of day: what holds the same has the same bytes, and digest."""
+    return zipfile.ZipInfo(name)

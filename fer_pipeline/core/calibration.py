@@ -113,9 +113,7 @@ def with_temperature(probability: Floats, temperature: float) -> NDArray[np.floa
     return _softmax(_logarithm(probability) / temperature)
 
 
-def fit_temperature(
-    probability: Floats, target: NDArray[Any], weight: Floats | None = None
-) -> float:
+def fit_temperature(probability: Floats, target: NDArray[Any]) -> float:
     """The temperature that gives the least NLL (Guo et al., On Calibration of Modern Neural
     Networks, 2017).
 
@@ -125,7 +123,6 @@ def fit_temperature(
     Args:
         probability: float (n, K), rows sum to 1, of faces that the model wasn't trained on.
         target: int (n,) true classes, or float (n, K) shares whose rows sum to 1.
-        weight: float (n,) of each row, or None for equal weights.
 
     Raises ValueError when shapes don't fit or there are no rows.
     """
@@ -133,13 +130,12 @@ def fit_temperature(
 
     logits = _logarithm(probability)
     shares = _shares(np.asarray(target), *logits.shape)
-    weights = _weights(weight, len(logits))
 
     def loss(logarithm: float) -> float:
         scaled = logits / np.exp(logarithm)
         whole = np.log(np.exp(scaled - scaled.max(axis=1, keepdims=True)).sum(axis=1))
         rows = whole + scaled.max(axis=1) - (shares * scaled).sum(axis=1)
-        return float(np.average(rows, weights=weights))
+        return float(rows.mean())
 
     bounds = tuple(np.log(TEMPERATURES))
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})

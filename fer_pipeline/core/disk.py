@@ -11,6 +11,8 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
+from fer_pipeline.core.storage import causes
+
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 """The numbers of a full disk and of a used-up quota."""
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -23,7 +25,7 @@ _LITTLE_ROOM = 1 << 20
 
 def is_full(error: BaseException) -> bool:
     """Whether the error, or what led to it, is a disk without room or a used-up quota."""
-    return any(_kind(cause) == "full" for cause in _causes(error))
+    return any(_kind(cause) == "full" for cause in causes(error))
 
 
 def disk_problem(error: BaseException, home: os.PathLike[str] | str) -> str | None:
@@ -31,7 +33,7 @@ def disk_problem(error: BaseException, home: os.PathLike[str] | str) -> str | No
 
     `home` stands in for the folder where the error names none.
     """
-    for cause in _causes(error):
+    for cause in causes(error):
         kind = _kind(cause)
         if kind is None:
             continue
@@ -93,14 +95,3 @@ def _fullest(home: Path) -> Path:
     except OSError:
         pass
     return home
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """The error and what led to it, outermost first."""
-    chain: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in chain:
-        chain.append(cause)
-        # SQLAlchemy keeps the database's own error in `orig`.
-        cause = cause.__cause__ or getattr(cause, "orig", None) or cause.__context__
-    return chain

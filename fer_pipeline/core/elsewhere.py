@@ -20,7 +20,7 @@ from typing import IO, NoReturn
 from fer_pipeline.core.bundle import Task, read_task, unpack_bundle
 from fer_pipeline.core.checkpoint import Checkpoint
 from fer_pipeline.core.disk import disk_problem
-from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.errors import BusyError, InputError
 from fer_pipeline.core.files import file_digest
 from fer_pipeline.core.train import EpochResult, prepare_process
 
@@ -30,10 +30,6 @@ _NEEDED = {"cv2": "opencv-python-headless", "scipy": "scipy"}
 """Modules that training needs beside those that its own imports name, and their packages."""
 _CHECKPOINT = "checkpoint.npz"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
-
-
-class BusyError(Exception):
-    """Another process trains into the same result."""
 
 
 def main(words: Sequence[str] | None = None) -> NoReturn:
@@ -84,6 +80,7 @@ def train_bundle(
     with _locked(work):
         if not fresh and _is_there(out, task, digest):
             _say(f"{out} is there already: --fresh trains it anew")
+            shutil.rmtree(work, ignore_errors=True)
             return
         if fresh:
             _check_replaceable(out)

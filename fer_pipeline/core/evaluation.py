@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from fer_pipeline.core.baselines import LINEAR_TRAIN_CAP, linear_baseline, small_images
+from fer_pipeline.core.compiling import full_precision
 from fer_pipeline.core.datasets.base import DataSet, Role
 from fer_pipeline.core.examination import Examination
 from fer_pipeline.core.examples import Examples, image_parts, load_images
@@ -107,11 +108,12 @@ class Scored:
             created=created,
             evaluation=self.evaluation,
             linear=self.linear,
-            dataset=dataset.name,
+            dataset=dataset.title,
             test_split=", ".join(tests),
             manifest_rows=manifest.num_rows,
             manifest_hash=manifest_hash,
             label_source=card.label_source,
+            vote_share=card.trained_on.get("vote_share", 0.0),
             statuses=statuses,
             splits=split,
             duplicates_excluded=reasons.get(COPY_OF_TEST, 0) + reasons.get(COPY_OF_DEV, 0),
@@ -142,6 +144,7 @@ def evaluate_examples(
     resamples: int,
 ) -> Scored:
     """Score a Keras model and the linear baseline (fitted on `training`) on `test`."""
+    full_precision()
     probabilities = predict(model, test)
     found = evaluate_predictions(
         test.expression, probabilities, classes, test.group_id, seed=seed, resamples=resamples

@@ -215,7 +215,8 @@ def examine(
             face_subjects(test, manifest),
         )
     with _timed(seconds, "copies"):
-        copies = _copies(predictions, test, training, manifest, seed=seed, resamples=resamples)
+        known = find_training_copies(test, training, manifest, seed=seed)
+        copies = _copies(predictions, known, seed=seed, resamples=resamples)
     with _timed(seconds, "robustness"):
         worse = _robustness(model, test, seed=seed, resamples=resamples)
     maps = None
@@ -277,16 +278,8 @@ def beside_champion(
 
 
 def _copies(
-    predictions: Predictions,
-    test: Examples,
-    training: Examples,
-    manifest: pa.Table,
-    *,
-    seed: int,
-    resamples: int,
+    predictions: Predictions, found: TrainingCopies, *, seed: int, resamples: int
 ) -> Copies:
-    found = find_training_copies(test, training, manifest, seed=seed)
-
     def part(kept: NDArray[np.bool_]) -> Part:
         if not kept.any():
             return Part(0, None, None)

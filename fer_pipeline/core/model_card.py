@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from fer_pipeline.core.intervals import Estimate
 from fer_pipeline.core.report_words import unfitted_words
 
 if TYPE_CHECKING:
@@ -19,13 +20,13 @@ LICENCES: Mapping[str, str] = {
         "agreement, for research that is not commercial. A model trained on it falls under "
         "what you agreed to."
     ),
-    "hf-parquet": (
-        "The files of this format name no licence. FER2013, which comes in it, was collected "
-        "from web searches for a challenge (Goodfellow et al., 2013); the rights in the photos "
-        "are their owners'. FER+ votes are under the MIT licence."
+    "FER2013": (
+        "FER2013 was collected from web searches for a challenge (Goodfellow et al., 2013) and "
+        "names no licence; the rights in the photos are their owners'. FER+ votes are under the "
+        "MIT licence."
     ),
 }
-"""What is known of the terms of a data set, by the name of its format."""
+"""What is known of the terms of a data set, by its title."""
 
 UNKNOWN_LICENCE = "Not known here: ask those who gave you the data before you pass the model on."
 DRAWN_LICENCE = "The faces were drawn by a program; no person is in them."
@@ -99,7 +100,7 @@ def model_card(report: "ReportData") -> Card:
             [
                 f"Trained on {trained}{report.dataset}"
                 + (", drawn by a program" if report.drawn else "")
-                + f", labels {_labels(report.label_source)}; tested on {report.test_split}. "
+                + f", labels {_labels(report)}; tested on {report.test_split}. "
                 f"Manifest {report.manifest_hash}.",
                 *([] if report.drawn else [_WHO]),
             ],
@@ -120,7 +121,7 @@ def model_card_markdown(card: Card, title: str) -> str:
 def _licence(report: "ReportData") -> str:
     if report.drawn:
         return DRAWN_LICENCE
-    # A mixture of data sets is named after its parts, the second of a format with a number.
+    # A mixture of data sets is named after its parts, the second of one title with a number.
     parts = report.dataset.split(" + ")
     terms = []
     for part in parts:
@@ -129,10 +130,13 @@ def _licence(report: "ReportData") -> str:
     return " ".join(dict.fromkeys(terms))
 
 
-def _labels(source: str) -> str:
-    return "by the majority of FER+ votes" if source == "votes" else "as the lists have them"
+def _labels(report: "ReportData") -> str:
+    if report.label_source == "votes":
+        return "by the majority of FER+ votes"
+    share = report.vote_share
+    votes = f", FER+ votes mixed into the training targets with a share of {share:g}"
+    return "as the lists have them" + (votes if share else "")
 
 
-def _between(estimate: "object") -> str:
-    value, low, high = (getattr(estimate, name) for name in ("value", "low", "high"))
-    return f"{value:.3f} ({low:.3f} to {high:.3f})"
+def _between(found: Estimate) -> str:
+    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fer_pipeline.core.baselines import grey_pixels
 from fer_pipeline.core.examples import Examples, image_parts
 from fer_pipeline.core.splits import COPY_OF_TEST
 
@@ -28,6 +27,8 @@ TRAINING_CAP = 40_000
 """Training faces compared at most, drawn with the seed."""
 
 _AT_ONCE = 1024
+_FLAT = 1e-3
+"""Length of a picture, less its mean, below which it has no contrast."""
 _RUN = 256
 """Neighbouring faces that are drawn together: a shard hands out its crops in such groups."""
 
@@ -77,20 +78,42 @@ def nearly_equal(
 ) -> NDArray[np.bool_]:
     """Which crops of `test` a crop of `training`, of the rows `chosen`, is nearly equal to.
 
-    Both are brought to grey, `SIDE` pixels, mean 0 and length 1; their product is then the
-    correlation, which neither brightness nor contrast changes.
+    They are by their correlation (see `small_directions`), which neither brightness nor contrast
+    changes.
     """
     largest = np.full(len(test), -1.0, np.float32)
     rows = np.arange(len(test))
-    wanted = [_directions(crops) for crops in image_parts(test, rows, _AT_ONCE)]
+    wanted = [small_directions(crops) for crops in image_parts(test, rows, _AT_ONCE)]
     for crops in image_parts(training, chosen, _AT_ONCE):
         # A mirrored copy of a test face is found by mirroring the training face as well.
-        for part in (_directions(crops), _directions(crops[:, :, ::-1])):
+        for part in both_ways(small_directions(crops)):
             for place, own in enumerate(wanted):
                 here = largest[place * _AT_ONCE :][: len(own)]
                 np.maximum(here, (own @ part.T).max(axis=1), out=here)
     alike: NDArray[np.bool_] = largest >= ALIKE
     return alike
+
+
+def small_directions(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Crops uint8 (n, h, w, c) as grey pictures of `SIDE` pixels, float32 (n, SIDE * SIDE), of
+    mean 0 and length 1, so that a product of two is their correlation; one without contrast is 0.
+    """
+    import cv2
+
+    small = np.empty((len(crops), SIDE, SIDE), np.float32)
+    for place, crop in enumerate(crops):
+        grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) if crop.shape[2] == 3 else crop[..., 0]
+        small[place] = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    flat: NDArray[Any] = small.reshape(len(crops), -1)
+    flat -= flat.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(flat, axis=1, keepdims=True)
+    return np.asarray(np.where(length > _FLAT, flat / np.maximum(length, _FLAT), 0), np.float32)
+
+
+def both_ways(directions: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What `small_directions` gives of some crops, and of their mirror images."""
+    pictures = directions.reshape(-1, SIDE, SIDE)
+    return directions, pictures[:, :, ::-1].reshape(directions.shape)
 
 
 def _drawn(count: int, seed: int) -> NDArray[np.int64]:
@@ -114,11 +137,3 @@ def _listed_elsewhere(test: Examples, manifest: pa.Table) -> NDArray[np.bool_]:
         zero_copy_only=False
     )
     return found
-
-
-def _directions(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-    pixels = grey_pixels(crops, SIDE)
-    pixels -= pixels.mean(axis=1, keepdims=True)
-    # A crop without any contrast has no direction and is like no other.
-    pixels /= np.maximum(np.linalg.norm(pixels, axis=1, keepdims=True), 1e-3)
-    return pixels

@@ -38,7 +38,7 @@ class PeoplePage:
 
     Attributes:
         stream: name of the stream.
-        dataset: name of the data set.
+        dataset: title of the data set.
         created: when the page was made, as text.
         drawn: the faces are drawings, not photos of people.
         people: report on a study, with answers or without.

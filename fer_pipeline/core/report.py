@@ -58,11 +58,12 @@ class ReportData:
         created: when the report was made, as text.
         evaluation: the model on the test split.
         linear: accuracy of the linear baseline on the same faces, or None when not computed.
-        dataset: name of the data set.
+        dataset: title of the data set.
         test_split: where the test faces come from ("validation list").
         manifest_rows: faces in the manifest.
         manifest_hash: content hash of the manifest.
         label_source: "listed" or "votes".
+        vote_share: share of votes in the training targets of listed labels (0 to 1).
         statuses: crop status to number of faces.
         splits: split to number of faces.
         duplicates_excluded: faces left out because the same photo is in another split.
@@ -108,6 +109,7 @@ class ReportData:
     mlflow_run_id: str | None = None
     git_commit: str | None = None
     training_faces: int | None = None
+    vote_share: float = 0.0
 
 
 def verdict(accuracy: Estimate, majority_accuracy: float, linear: Estimate | None) -> str:

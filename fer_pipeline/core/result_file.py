@@ -8,21 +8,18 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fer_pipeline.core.archives import opened_archive, written_archive
 from fer_pipeline.core.bundle import Task, task_of
-from fer_pipeline.core.calibration import calibration_scores
+from fer_pipeline.core.compiling import full_precision
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.examples import Examples
-from fer_pipeline.core.metrics import confusion_matrix, confusion_scores
 from fer_pipeline.core.model_file import ModelCard, load_model, save_model
-from fer_pipeline.core.serving import Served
+from fer_pipeline.core.serving import FIGURES, Served, scores_on
 from fer_pipeline.core.train import EpochResult, predict
-from fer_pipeline.core.trained import Trained
+from fer_pipeline.core.trained import Trained, TrainingRecord
 
 RESULT = "result"
 TOLERANCE = 1e-4
@@ -35,19 +32,13 @@ _PROBABILITY = "dev_probability.npy"
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(TrainingRecord):
     """What a result says of itself; its model is read by `score_here`."""
 
     path: Path
     task: Task
     bundle: str
     """Digest of the bundle's file."""
-    history: list[EpochResult]
-    best_epoch: int
-    stopped: str
-    started_from: str | None
-    seconds: float
-    environment: Mapping[str, str]
     figures: Mapping[str, float]
     """On dev, see `Served.figures`."""
 
@@ -59,13 +50,8 @@ def write_result(path: Path, task: Task, bundle: str, trained: Trained, dev: Exa
     description = {
         "task": asdict(task),
         "bundle": bundle,
-        "history": [asdict(epoch) for epoch in trained.history],
-        "best_epoch": trained.best_epoch,
-        "stopped": trained.stopped,
-        "started_from": trained.started_from,
-        "seconds": trained.seconds,
-        "environment": dict(trained.environment),
         "figures": trained.served.figures(),
+        **asdict(TrainingRecord(**trained.record())),
     }
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -91,7 +77,7 @@ def read_result(path: Path) -> Result:
             started_from=found["started_from"],
             seconds=float(found["seconds"]),
             environment={name: str(found["environment"][name]) for name in _ENVIRONMENT},
-            figures={name: float(found["figures"][name]) for name in _FIGURES},
+            figures={name: float(found["figures"][name]) for name in FIGURES},
         )
 
 
@@ -115,8 +101,13 @@ def score_here(result: Result, dev: Examples) -> Trained:
             f"{result.path} scored {len(there)} dev faces, and here are {len(dev)}: train a "
             "bundle of what is here now"
         )
+    full_precision()
     here = predict(model, dev)
-    said, found = _figures(dev, there), _figures(dev, here)
+    told, served = (
+        Served(model, card.temperature, card.unfitted, **scores_on(dev, probability))
+        for probability in (there, here)
+    )
+    said, found = told.figures(), served.figures()
     wrong = [n for n in said if not abs(said[n] - result.figures[n]) <= TOLERANCE]
     if wrong:
         raise InputError(
@@ -130,29 +121,10 @@ def score_here(result: Result, dev: Examples) -> Trained:
             f"(up to {apart:.2g} apart, dev macro-F1 {found['dev_macro_f1']:.4f} here and "
             f"{said['dev_macro_f1']:.4f} there): {_REMEDY}"
         )
-    served = Served(
-        model=model,
-        temperature=card.temperature,
-        unfitted=card.unfitted,
-        accuracy=found["dev_accuracy"],
-        macro_f1=found["dev_macro_f1"],
-        nll=found["dev_nll"],
-        ece=found["dev_ece"],
-    )
-    return Trained(
-        served=served,
-        card=card,
-        history=result.history,
-        best_epoch=result.best_epoch,
-        stopped=result.stopped,
-        started_from=result.started_from,
-        seconds=result.seconds,
-        environment=result.environment,
-    )
+    return Trained(served=served, card=card, **result.record())
 
 
 _ENVIRONMENT = ("backend", "keras", "device", "machine")
-_FIGURES = ("dev_accuracy", "dev_macro_f1", "dev_nll", "dev_ece")
 
 
 def _check_card(result: Result, card: ModelCard) -> None:
@@ -163,11 +135,3 @@ def _check_card(result: Result, card: ModelCard) -> None:
         raise InputError(
             f"the model in {result.path} isn't the one it tells of (another {other[0]}): {_REMEDY}"
         )
-
-
-def _figures(dev: Examples, probability: NDArray[Any]) -> dict[str, float]:
-    confusion = confusion_matrix(dev.expression, probability.argmax(axis=1), probability.shape[1])
-    accuracy, _, macro_f1 = confusion_scores(confusion)
-    fit = calibration_scores(dev.expression, probability)
-    values = (float(accuracy), float(macro_f1), fit.nll, fit.ece)
-    return dict(zip(_FIGURES, values, strict=True))

@@ -1,6 +1,6 @@
 """The schedule of a training: how long it lasts and the learning rate at each step.
 
-What a step does is in `train.py`.
+What a step does is in `learner.py`.
 """
 
 import math

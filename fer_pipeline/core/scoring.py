@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from fer_pipeline.core.compiling import full_precision
 from fer_pipeline.core.crop import CropSettings, prepare_face
 from fer_pipeline.core.datasets.base import DataSet, Role
 from fer_pipeline.core.errors import InputError
@@ -75,6 +76,7 @@ def score_dataset(
     statuses: dict[str, int] = {}
     others = np.zeros(len(CODES), np.int64)
     truth, probabilities, groups = [], [], []
+    full_precision()
     with tempfile.TemporaryDirectory() as folder:
         index = build_index(dataset, Path(folder), names=lists)
         for reason, count in index.rejected_by_reason.items():

@@ -22,6 +22,10 @@ from fer_pipeline.core.metrics import confusion_matrix, confusion_scores
 from fer_pipeline.core.network import served_model, shift_logits
 from fer_pipeline.core.train import predict
 
+_SCORES = ("accuracy", "macro_f1", "nll", "ece")
+FIGURES = tuple(f"dev_{name}" for name in _SCORES)
+"""Names of `Served.figures`."""
+
 
 @dataclass(frozen=True)
 class Served:
@@ -39,8 +43,16 @@ class Served:
 
     def figures(self) -> dict[str, float]:
         """The figures on dev by name."""
-        names = ("accuracy", "macro_f1", "nll", "ece")
-        return {f"dev_{name}": getattr(self, name) for name in names}
+        return {f"dev_{name}": getattr(self, name) for name in _SCORES}
+
+
+def scores_on(dev: Examples, probability: NDArray[np.floating[Any]]) -> dict[str, float]:
+    """Accuracy, macro-F1, NLL (nats) and ECE of `probability` (n, K), as `Served` names them."""
+    confusion = confusion_matrix(dev.expression, probability.argmax(axis=1), probability.shape[1])
+    accuracy, _, macro_f1 = confusion_scores(confusion)
+    fit = calibration_scores(dev.expression, probability)
+    values = (float(accuracy), float(macro_f1), fit.nll, fit.ece)
+    return dict(zip(_SCORES, values, strict=True))
 
 
 def make_ready(model: Any, dev: Examples, flip: bool, prior: Sequence[float]) -> Served:
@@ -60,18 +72,11 @@ def make_ready(model: Any, dev: Examples, flip: bool, prior: Sequence[float]) ->
         shift_logits(model, bias)
         raw = predict(served_model(model, flip=flip), dev)
         chosen = choose_temperature(raw, dev.expression)
-    probability: NDArray[np.float64] = with_temperature(raw, chosen.value)
-    confusion = confusion_matrix(dev.expression, probability.argmax(axis=1), raw.shape[1])
-    accuracy, _, macro_f1 = confusion_scores(confusion)
-    fit = calibration_scores(dev.expression, probability)
     return Served(
         model=served_model(model, chosen.value, flip),
         temperature=chosen.value,
         unfitted=chosen.unfitted,
-        accuracy=float(accuracy),
-        macro_f1=float(macro_f1),
-        nll=fit.nll,
-        ece=fit.ece,
+        **scores_on(dev, with_temperature(raw, chosen.value)),
     )
 
 

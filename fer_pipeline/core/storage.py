@@ -264,7 +264,8 @@ def causes(error: BaseException) -> list[BaseException]:
     cause: BaseException | None = error
     while cause is not None and cause not in chain:
         chain.append(cause)
-        cause = cause.__cause__ or cause.__context__
+        # SQLAlchemy keeps the database's own error in `orig`.
+        cause = cause.__cause__ or getattr(cause, "orig", None) or cause.__context__
     return chain
 
 

@@ -6,11 +6,12 @@ The steps themselves are in `train.py` and `serving.py`.
 import platform
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from fer_pipeline.core.bundle import Task
 from fer_pipeline.core.checkpoint import Checkpoint
+from fer_pipeline.core.compiling import full_precision
 from fer_pipeline.core.examples import Examples
 from fer_pipeline.core.model_file import ModelCard
 from fer_pipeline.core.serving import Served, make_ready
@@ -19,11 +20,9 @@ from fer_pipeline.core.transfer import Source
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A model that is ready for use, and how it came about."""
+class TrainingRecord:
+    """How a training went, in values that JSON keeps."""
 
-    served: Served
-    card: ModelCard
     history: list[EpochResult]
     best_epoch: int
     stopped: str
@@ -33,6 +32,18 @@ class Trained:
     seconds: float
     environment: Mapping[str, str]
     """See `environment`."""
+
+    def record(self) -> dict[str, Any]:
+        """These values by name, to hand them on."""
+        return {field.name: getattr(self, field.name) for field in fields(TrainingRecord)}
+
+
+@dataclass(frozen=True)
+class Trained(TrainingRecord):
+    """A model that is ready for use, and how it came about."""
+
+    served: Served
+    card: ModelCard
 
 
 def train_task(
@@ -83,29 +94,6 @@ def train_task(
         seconds=max(trained, time.monotonic() - started),
         environment=environment(),
     )
-
-
-def full_precision() -> None:
-    """Compute in float32 from here on, also where a GPU would round to fewer digits.
-
-    Training gains speed from that; scores are to be the same on every machine.
-    """
-    import keras
-
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.enable_tensor_float_32_execution(False)
-    elif backend == "jax":
-        import jax
-
-        jax.config.update("jax_default_matmul_precision", "highest")
-    elif backend == "torch":
-        import torch
-
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
 
 
 def environment() -> dict[str, str]:

@@ -82,8 +82,6 @@ def _ended(settings: Settings, sensor: str, run: dg.DagsterRun) -> Any:
             dagster_run=now,
             resources={"settings": settings},
         )
-        if sensor == "failed_run":
-            return found(context.for_run_failure())
         return found(context)
 
 

@@ -75,6 +75,14 @@ def test_model_to_start_from_travels(packed, tmp_path):
     assert found.init.read_bytes() == b"a model"
 
 
+def test_the_same_task_and_faces_make_the_same_bytes_at_any_time(packed, tmp_path):
+    path, *what = packed
+    write_bundle(tmp_path / "again.bundle", *what, None)
+    assert (tmp_path / "again.bundle").read_bytes() == path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        assert {member.date_time[0] for member in archive.infolist()} == {1980}
+
+
 def test_tasks_that_differ_say_where():
     one = task(whole_recipe()).needs()
     other = task(whole_recipe(learning_rate=0.5), seed=4).needs()

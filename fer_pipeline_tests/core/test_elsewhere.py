@@ -94,6 +94,14 @@ def test_adopted_model_scores_the_same_here(packed, undisturbed):
     assert found.card.temperature == found.served.temperature
 
 
+def test_models_are_scored_in_full_precision_where_training_was_not(packed, undisturbed):
+    import tensorflow as tf
+
+    tf.config.experimental.enable_tensor_float_32_execution(True)
+    score_here(read_result(undisturbed[0]), packed[1])
+    assert not tf.config.experimental.tensor_float_32_execution_enabled()
+
+
 def test_killed_training_goes_on_and_no_other_disturbs_it(packed, undisturbed, tmp_path):
     bundle, out = packed[0], tmp_path / "killed.result"
     words = [sys.executable, *WORDS, bundle, "--out", out, "--threads", "1"]
@@ -129,6 +137,7 @@ def test_result_that_is_there_is_not_trained_again(packed, undisturbed, capsys):
     train_bundle(packed[0], undisturbed[0], None, None)
     assert "is there already: --fresh trains it anew" in capsys.readouterr().out
     assert undisturbed[0].stat() == before
+    assert not list(undisturbed[0].parent.glob(".*"))
     with pytest.raises(InputError, match="another number of minutes: give --out another file"):
         train_bundle(packed[0], undisturbed[0], 3.0, None)
 

@@ -131,7 +131,7 @@ def test_report_data_tells_where_the_model_and_the_numbers_come_from(scored, mad
         classes=CLASSES,
         crop=CropSettings(side=SIDE),
         label_source="listed",
-        trained_on={"preset": "tiny", "seed": 5, "training_faces": 77},
+        trained_on={"preset": "tiny", "seed": 5, "training_faces": 77, "vote_share": 0.5},
     )
     small_release(tmp_path / "release")
     reasons = ["copy_of_test_photo", "copy_of_dev_photo", "conflicting_label"]
@@ -154,7 +154,7 @@ def test_report_data_tells_where_the_model_and_the_numbers_come_from(scored, mad
     assert (data.manifest_rows, data.splits) == (TRAIN + TEST, {"train": TRAIN, "test": TEST})
     assert data.duplicates_excluded == 2
     assert data.parameters == model.count_params()
-    assert data.training_faces == 77
+    assert (data.training_faces, data.vote_share) == (77, 0.5)
     assert (data.preset, data.seed, data.epochs) == ("tiny", 5, 1)
 
 

@@ -6,8 +6,8 @@ import pytest
 from fer_pipeline.core.crop import CropSettings, Status
 from fer_pipeline.core.crop_set import CropSet
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.leaks import find_leaks, small_directions
-from fer_pipeline.core.near_copies import ALIKE
+from fer_pipeline.core.leaks import find_leaks
+from fer_pipeline.core.near_copies import ALIKE, small_directions
 from fer_pipeline.core.shards import ShardResult
 from fer_pipeline_tests.core.drawn_shapes import CLASSES, make_manifest, write_shards
 from fer_pipeline_tests.core.small_release import noise

@@ -337,8 +337,8 @@ def test_card_tells_of_drawings_and_of_terms_that_are_not_known(data):
 
     assert licence(drawn=True) == [DRAWN_LICENCE]
     assert licence(dataset="somebody's") == [UNKNOWN_LICENCE]
-    assert "FER2013" in licence(dataset="affectnet + hf-parquet")[0]
-    assert "signed agreement" in licence(dataset="affectnet + hf-parquet")[0]
+    assert "challenge" in licence(dataset="affectnet + FER2013")[0]
+    assert "signed agreement" in licence(dataset="affectnet + FER2013")[0]
     assert licence(dataset="affectnet + affectnet-2") == licence(dataset="affectnet")
     mixed = licence(dataset="affectnet + somebody's")[0]
     assert mixed.endswith(f"somebody's: {UNKNOWN_LICENCE}")
@@ -351,6 +351,9 @@ def test_card_tells_what_the_stream_was_trained_on(data):
     assert words(training_faces=71)[0].startswith("Trained on 71 faces of affectnet, labels")
     assert words(training_faces=None)[0].startswith("Trained on affectnet, labels")
     assert len(words(drawn=False)) == len(words(drawn=True)) + 1
+    assert "votes" not in words()[0]
+    mixed = words(vote_share=0.25)[0]
+    assert "FER+ votes mixed into the training targets with a share of 0.25; tested" in mixed
 
 
 def test_card_and_report_say_that_no_temperature_was_fitted_and_why(data):

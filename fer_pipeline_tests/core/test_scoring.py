@@ -62,6 +62,15 @@ def test_classes_are_matched_by_name_and_never_by_number(tmp_path):
     assert scored.evaluation.confusion.tolist() == (np.eye(3, dtype=int) * 5).tolist()
 
 
+def test_scores_are_of_full_precision_whatever_the_device_would_round_to(tmp_path):
+    import tensorflow as tf
+
+    _fer_split(tmp_path, "test")
+    tf.config.experimental.enable_tensor_float_32_execution(True)
+    _score(open_dataset("hf-parquet", tmp_path))
+    assert not tf.config.experimental.tensor_float_32_execution_enabled()
+
+
 def test_rows_read_are_scored_left_out_or_of_another_status(tmp_path):
     names = ["happy", "neutral", "angry", "surprise", "surprise", "happy"]
     images = [_flat(100), _flat(20), _flat(9), None, b"no picture", _flat(200)]

@@ -74,7 +74,8 @@ def test_the_card_to_read_is_that_of_the_starter() -> None:
     card, text = read_card(starter_file()), starter_card_file().read_text(encoding="utf-8")
     assert f"as one of {', '.join(card.classes)}, with a probability" in text
     assert f"Manifest {card.trained_on['manifest_hash']}." in text
-    assert f" faces of {card.trained_on['data_set']}, labels as the lists have them" in text
+    assert " faces of FER2013, labels as the lists have them" in text
+    assert f"with a share of {card.trained_on['vote_share']:g}; tested on" in text
     assert f"Preset {card.trained_on['preset']}, " in text
     assert f"seed {card.trained_on['seed']}." in text
     for part in ("Not meant for", "Licence of the data", "Figures", "As shipped"):

@@ -93,6 +93,11 @@ class DataSet(Protocol):
     """True when every picture is the face itself, so that no box and no detection are needed."""
 
     @property
+    def title(self) -> str:
+        """What people call it, for reports; its name where the files don't tell."""
+        ...
+
+    @property
     def address(self) -> str:
         """Where it stands, in words; another one for every other data set."""
         ...
@@ -166,6 +171,11 @@ class Alone(ABC):
 
     name: str
     root: Location
+
+    @property
+    def title(self) -> str:
+        """The name."""
+        return self.name
 
     @property
     def address(self) -> str:

@@ -34,6 +34,8 @@ from fer_pipeline.core.storage import Location, file_size, files_in, parquet_sou
 
 _FILE = re.compile(r"^(?P<split>train|validation|test)(-.*)?\.parquet$")
 _BATCH_ROWS = 8192
+_FER2013_ROWS = {"train": 28_709, "validation": 3_589, "test": 3_589}
+"""Training, PublicTest and PrivateTest of FER2013 (Goodfellow et al., 2013)."""
 
 
 class HfParquet(Alone):
@@ -68,6 +70,12 @@ class HfParquet(Alone):
             for paths in self._lists.values()
             for path in paths
         }
+
+    @property
+    def title(self) -> str:
+        """FER2013 where the splits are as long as its own, else the name."""
+        rows = {name: self.count_rows(name) for name in self._lists}
+        return "FER2013" if "train" in rows and rows.items() <= _FER2013_ROWS.items() else self.name
 
     def lists(self) -> Mapping[str, Sequence[Location]]:
         """The given splits that are there, each one or more files."""

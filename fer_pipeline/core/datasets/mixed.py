@@ -34,6 +34,11 @@ class MixedDataSet(DataSet):
         }
 
     @property
+    def title(self) -> str:
+        """The titles of the data sets."""
+        return mixed_name(source_names([part.title for part in self._parts.values()]))
+
+    @property
     def address(self) -> str:
         """Each data set's name and where it stands."""
         return " + ".join(f"{name} at {part.address}" for name, part in self._parts.items())
@@ -138,7 +143,7 @@ def mixed_name(names: Sequence[str]) -> str:
 
 
 def source_names(formats: Sequence[str]) -> list[str]:
-    """A name for each data set: its format, with a number from the second of a format on."""
+    """A name for each data set: its format or title, numbered from the second of one on."""
     before: dict[str, int] = {}
     names = []
     for name in formats:

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fer_pipeline.core.datasets import open_dataset
+from fer_pipeline.core.datasets import hf_parquet, open_dataset
 from fer_pipeline.core.datasets.base import UNKNOWN_LABEL, Role
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.index import REJECTED_FILE, build_index
@@ -31,6 +31,20 @@ def test_the_same_numbers_under_other_names_are_other_classes(tmp_path):
     write_split(tmp_path, "train", [0, 1], names=("Joy", "no face"))
     kept = _index(tmp_path, tmp_path / "index")[2]
     assert [NAMES[row["expression"]] for row in kept] == ["Happiness", "No-Face"]
+
+
+def test_files_as_long_as_the_lists_of_fer2013_are_called_by_its_name(tmp_path, monkeypatch):
+    for name, rows in (("train", 4), ("validation", 2)):
+        write_split(tmp_path, name, [0] * rows)
+    assert open_dataset("hf-parquet", tmp_path).title == "hf-parquet"
+    monkeypatch.setattr(hf_parquet, "_FER2013_ROWS", {"train": 4, "validation": 2, "test": 2})
+    assert open_dataset("hf-parquet", tmp_path).title == "FER2013"
+    write_split(tmp_path, "test", [0] * 3)
+    assert open_dataset("hf-parquet", tmp_path).title == "hf-parquet"
+
+
+def test_the_real_lists_of_fer2013_are_known(real_data):
+    assert open_dataset("hf-parquet", real_data / "fer2013").title == "FER2013"
 
 
 @pytest.mark.parametrize("names", [None, ()])

@@ -242,6 +242,7 @@ def test_two_data_sets_of_one_format_keep_their_faces_apart(faces, tmp_path):
     write_split(other, "train", [3, 4, 5, 6])
     mixed = open_datasets([("hf-parquet", faces), ("hf-parquet", other)])
     assert [part.name for part in mixed.parts()] == ["hf-parquet", "hf-parquet-2"]
+    assert mixed.title == mixed.name == "hf-parquet + hf-parquet-2"
     _, manifest = _manifest(mixed, tmp_path / "mixed")
     ids = manifest["face_id"].to_pylist()
     assert len(set(ids)) == len(ids) == 9
