@@ -118,11 +118,11 @@ def _evaluate(
     )
     folder = settings.report_folder(stream)
     page, card_file = report_file(settings, stream), model_card_file(settings, stream)
-    publish_bytes(page, render_report(report).encode())
-    title = f"Expression model {stream}"
-    publish_bytes(card_file, model_card_markdown(model_card(report), title).encode())
     figures = scored.figures()
     pictures_of = figures | detail_figures(details)
+    publish_bytes(page, render_report(report, pictures_of).encode())
+    title = f"Expression model {stream}"
+    publish_bytes(card_file, model_card_markdown(model_card(report), title).encode())
     for name, png in pictures_of.items():
         publish_bytes(folder / f"{name}.png", png)
     metrics = {

@@ -173,11 +173,12 @@ def _bars(report: ReportData) -> list[_Bar]:
     return bars
 
 
-def _pictures(report: ReportData) -> dict[str, str]:
+def _pictures(report: ReportData, drawn: Mapping[str, bytes]) -> dict[str, str]:
     found = report.evaluation
     made = {
-        "confusion": figures.confusion_heatmap(found.confusion, found.classes),
-        "recall": figures.recall_bars(found.by_class),
+        "confusion": drawn.get("confusion")
+        or figures.confusion_heatmap(found.confusion, found.classes),
+        "recall": drawn.get("recall") or figures.recall_bars(found.by_class),
     }
     if report.details is None:
         made["reliability"] = figures.reliability_diagram(found.calibration, found.ece)
@@ -186,11 +187,14 @@ def _pictures(report: ReportData) -> dict[str, str]:
     return {name: png_as_data_uri(png) for name, png in made.items()}
 
 
-def render_report(report: ReportData) -> str:
+def render_report(report: ReportData, drawn: Mapping[str, bytes] | None = None) -> str:
     """The report as one HTML document: inline style, inline PNGs, no script, no request.
 
-    It follows the reader's light or dark setting and prints. Every text is escaped.
+    It follows the reader's light or dark setting and prints. Every text is escaped. `drawn` are
+    figures as PNG, by the names of `Scored.figures` and `detail_figures`, that need not be drawn
+    once more.
     """
+    drawn = drawn or {}
     wrong = report.wrong
     gallery = [
         {
@@ -210,7 +214,7 @@ def render_report(report: ReportData) -> str:
         found=found,
         bars=_bars(report),
         verdict=verdict(found.accuracy, found.majority_accuracy, report.linear),
-        pictures=_pictures(report),
+        pictures=_pictures(report, drawn),
         gallery=gallery,
         people=people,
         people_verdict=None if people is None else model_verdict(people),
@@ -222,18 +226,20 @@ def render_report(report: ReportData) -> str:
         small_limit=SMALL_TEST,
         uniform_nll=float(np.log(len(found.classes))),
         card=model_card(report),
-        **_detailed(found, details),
+        **_detailed(found, details, drawn),
     )
 
 
-def _detailed(found: Evaluation, details: Examination | None) -> dict[str, Any]:
+def _detailed(
+    found: Evaluation, details: Examination | None, drawn: Mapping[str, bytes]
+) -> dict[str, Any]:
     """What the sections on an examination need; nothing where there is none."""
     if details is None:
         return {"details": None}
     beside = details.champion
     return {
         "details": details,
-        "more": detail_values(details),
+        "more": detail_values(details, drawn),
         "findings": findings(found, details),
         "calibration_words": calibration_words(details),
         "champion_words": None if beside is None else champion_words(beside),

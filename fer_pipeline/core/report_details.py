@@ -1,6 +1,6 @@
 """What the report shows of an examination: figures, tables and pictures for its templates."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fer_pipeline.core.curves import COVERAGES
@@ -22,25 +22,31 @@ _FACE_BYTES = 12_000
 _EXAMPLE_SIDE = 64
 
 
+_CHARTS: dict[str, Callable[[Examination], bytes]] = {
+    "reliability_before_after": lambda found: reliability_before_after(found.raw, found.calibrated),
+    "risk_coverage": lambda found: risk_coverage_chart(found.risk),
+    "roc": lambda found: roc_chart(found.by_class),
+    "precision_recall": lambda found: precision_recall_chart(found.by_class),
+}
+_OTHER_CHARTS: dict[str, Callable[[Examination], bytes]] = {
+    # The report shows damage as a table of pictures.
+    "robustness": lambda found: robustness_chart(found.robustness),
+}
+
+
 def detail_figures(found: Examination) -> dict[str, bytes]:
     """The charts as PNG, by name."""
-    return {**_charts(found), "robustness": robustness_chart(found.robustness)}
+    return {name: draw(found) for name, draw in (_CHARTS | _OTHER_CHARTS).items()}
 
 
-def _charts(found: Examination) -> dict[str, bytes]:
-    """Those that the report shows; damage it shows as a table of pictures."""
-    return {
-        "reliability_before_after": reliability_before_after(found.raw, found.calibrated),
-        "risk_coverage": risk_coverage_chart(found.risk),
-        "roc": roc_chart(found.by_class),
-        "precision_recall": precision_recall_chart(found.by_class),
-    }
+def detail_values(found: Examination, drawn: Mapping[str, bytes]) -> Mapping[str, Any]:
+    """What the templates `report_*.html.j2` need beside the examination itself.
 
-
-def detail_values(found: Examination) -> Mapping[str, Any]:
-    """What the templates `report_*.html.j2` need beside the examination itself."""
+    Charts that are `drawn` are taken from there.
+    """
     charts = {
-        name: png_as_data_uri(shrink_png(png, _CHART_BYTES)) for name, png in _charts(found).items()
+        name: png_as_data_uri(shrink_png(drawn.get(name) or draw(found), _CHART_BYTES))
+        for name, draw in _CHARTS.items()
     }
     return {
         "charts": charts,
