@@ -125,7 +125,8 @@ def run_and_report(
 ) -> None:
     """Run the graph, end with tables (and JSON); leaves with exit code 1 or 2 on failure.
 
-    With a `past` training its streams are trained again, whatever is up to date.
+    With a `past` training its streams are trained again, whatever is up to date, or what `select`
+    names is made as it was.
     """
     from fer_pipeline.core.synthetic import all_drawn
     from fer_pipeline.repeat_run import compared, run_again
@@ -150,8 +151,8 @@ def run_and_report(
             refuse_beside_ui_runs(instance, settings)
             if closed:
                 say(console, f"{closed} killed run(s) closed; going on from what is there")
-            if past is not None and not select:
-                outcome = run_again(settings, instance, past, console)
+            if past is not None:
+                outcome = run_again(settings, instance, past, console, select=select, force=force)
             else:
                 outcome = run_graph(settings, instance, select=select, force=force, console=console)
             states = asset_states(build_definitions(settings), instance, settings)

@@ -1,6 +1,6 @@
 """Training like a past run: made again whatever is up to date, and compared with what it was."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dagster import AssetKey, DagsterInstance
@@ -19,24 +19,32 @@ _WORDS = {"dev_accuracy": "accuracy", "dev_macro_f1": "macro-F1", "dev_nll": "NL
 
 
 def run_again(
-    settings: Settings, instance: DagsterInstance, past: PastTraining, console: Console
+    settings: Settings,
+    instance: DagsterInstance,
+    past: PastTraining,
+    console: Console,
+    *,
+    select: Sequence[str] = (),
+    force: bool = False,
 ) -> Outcome:
-    """Make the manifest, say what isn't as it was, then train the past run's streams once more."""
+    """Make the manifest, say what isn't as it was, then train the past run's streams once more.
+
+    With `select` only these assets and what they need are made, as `run_graph` does.
+    """
     for words in _unlike(settings, past):
         say(console, words, style="yellow")
-    first = run_graph(settings, instance, select=[_MANIFEST], console=console)
+    first = run_graph(
+        settings,
+        instance,
+        select=select or [_MANIFEST],
+        force=force and bool(select),
+        console=console,
+    )
     if not first.ok:
         return first
-    event = instance.get_latest_materialization_event(AssetKey(_MANIFEST))
-    made = event.asset_materialization if event is not None else None
-    digest = made.metadata["manifest_hash"].value if made is not None else None
-    if digest != past.manifest_hash:
-        say(
-            console,
-            f"the manifest is now {digest} and run {past.run_id} trained on {past.manifest_hash}: "
-            "its lists, photos, corrections or settings changed since, so figures will differ",
-            style="yellow",
-        )
+    _tell_manifest(instance, past, console)
+    if select:
+        return first
     states = asset_states(build_definitions(settings), instance, settings)
     keys = [AssetKey([stream, "trained_model"]) for stream in _streams(settings, past)]
     targets = sorted(key.to_user_string() for key in downstream(states, keys))
@@ -73,6 +81,19 @@ def compared(
         "same_manifest": found.get("manifest_hash") == past.manifest_hash,
         "dev": scores,
     }
+
+
+def _tell_manifest(instance: DagsterInstance, past: PastTraining, console: Console) -> None:
+    event = instance.get_latest_materialization_event(AssetKey(_MANIFEST))
+    made = event.asset_materialization if event is not None else None
+    digest = made.metadata["manifest_hash"].value if made is not None else None
+    if digest != past.manifest_hash:
+        say(
+            console,
+            f"the manifest is now {digest} and run {past.run_id} trained on {past.manifest_hash}: "
+            "its lists, photos, corrections or settings changed since, so figures will differ",
+            style="yellow",
+        )
 
 
 def _streams(settings: Settings, past: PastTraining) -> list[str]:

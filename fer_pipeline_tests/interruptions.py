@@ -27,7 +27,7 @@ from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
 
 PATIENCE = 240
-SHARD_ROWS = 25
+SHARD_ROWS = 15
 PUBLISHED = ("index", "manifest", "crops", "reports")
 IN_PROGRESS = [
     dg.DagsterRunStatus.NOT_STARTED,
