@@ -5,15 +5,13 @@ MLflow calls `_load_pyfunc`. Nothing of Dagster and nothing of training is neede
 
 import base64
 import binascii
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from fer_pipeline.core.crop import PreparedFace, prepare_face
+from fer_pipeline.core.crop import Status
 from fer_pipeline.core.detect import Box
-from fer_pipeline.core.model_file import load_model
+from fer_pipeline.core.model_file import ModelCard
+from fer_pipeline.core.recogniser import Reading, Recogniser
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,45 +26,42 @@ class ExpressionModel:
 
     def __init__(self, path: Path) -> None:
         """Load a model file; raises InputError when it is none."""
-        self._model, self.card = load_model(path)
+        self._recogniser = Recogniser.load(path)
+
+    @property
+    def card(self) -> ModelCard:
+        """What the model is and how its faces are cropped."""
+        return self._recogniser.card
 
     def predict(self, data: "pd.DataFrame") -> "pd.DataFrame":
         """One row for each photo.
 
         `data` has the column `image` (encoded photo as bytes, or as base64 text) and, where the
-        face box is known, x, y, width, height in pixels; without a box the best face is looked
-        for, unless the model was trained on pictures that are faces already. Columns of the
-        result: status, label, p_<class> for each class (NaN unless status is ok), x, y, width,
-        height of the box used.
+        face box is known, x, y, width, height in pixels; without a box the largest face is read.
+        A model that was trained on pictures that are faces already takes pictures of up to 64
+        pixels a side as such. Columns of the result: status, label, p_<class> for each class
+        (NaN unless status is ok), x, y, width, height of the box used.
         """
-        return self._table([self._face(row) for _, row in data.iterrows()])
-
-    def _face(self, row: "pd.Series[Any]") -> PreparedFace:
-        box, crop = _box(row), self.card.crop
-        if box is not None and crop.detect == "whole":
-            crop = replace(crop, detect="missing")
-        return prepare_face(_image_bytes(row[IMAGE]), box, crop)
-
-    def _table(self, faces: list[PreparedFace]) -> "pd.DataFrame":
         import pandas as pd
 
-        classes = self.card.classes
-        probabilities = np.full((len(faces), len(classes)), np.nan)
-        seen = [place for place, face in enumerate(faces) if face.crop is not None]
-        if seen:
-            crops = np.stack([faces[place].crop for place in seen])  # type: ignore[misc]
-            probabilities[seen] = np.asarray(self._model(crops, training=False))
-        table = pd.DataFrame({"status": [face.status.value for face in faces]})
-        labels: list[str | None] = [None] * len(faces)
-        for place in seen:
-            labels[place] = classes[int(probabilities[place].argmax())]
-        table["label"] = labels
-        for place, name in enumerate(classes):
-            table[f"p_{name.lower()}"] = probabilities[:, place]
-        boxes = [face.box or (np.nan,) * 4 for face in faces]
-        for place, name in enumerate(BOX):
-            table[name] = [box[place] for box in boxes]
-        return table
+        images = [_image_bytes(value) for value in data[IMAGE]]
+        boxes = [_box(row) for _, row in data.iterrows()]
+        readings = self._recogniser.read_many(
+            images, boxes=[None if box is None else [box] for box in boxes]
+        )
+        rows = [self._row(reading) for reading in readings]
+        classes = [f"p_{name.lower()}" for name in self.card.classes]
+        return pd.DataFrame(rows, columns=["status", "label", *classes, *BOX])
+
+    def _row(self, reading: Reading) -> tuple[str | float | None, ...]:
+        unknown = float("nan")
+        if not reading.faces:
+            status = Status.NO_FACE if reading.reason is None else Status.UNREADABLE
+            return status.value, None, *[unknown] * (len(self.card.classes) + len(BOX))
+        face = reading.faces[0]
+        known = face.probabilities or {}
+        shares = [known.get(name, unknown) for name in self.card.classes]
+        return face.status.value, face.label, *shares, *face.box
 
 
 def _load_pyfunc(path: str) -> ExpressionModel:

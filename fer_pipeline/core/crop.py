@@ -5,7 +5,7 @@ the model.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -28,6 +28,7 @@ _LEAST_VISIBLE = 0.1
 """Share of a box that must lie in the frame; less is a wrong box, not a face at the edge."""
 _LARGEST_BOX = 2.0
 """Longest side of a box in sides of the photo; a square around more would be mostly padding."""
+_FRAME_OF_WHOLE = 0.0
 _CROP_VERSION = "2"
 _PIXELS_PER_PIXEL = 2
 """A crop is made of a decode that has at least as many pixels of the box for each of its own."""
@@ -88,6 +89,18 @@ class CropSettings:
         return text_digest(_CROP_VERSION, *(f"{name}={value}" for name, value in items))[:12]
 
 
+def for_photos(settings: CropSettings) -> CropSettings:
+    """The settings of a model as they are for faces in photos.
+
+    A model whose pictures were faces already, taken whole, gets faces framed as in FER2013: there
+    the longer side of YuNet's box is the side of the picture (a margin of 0.006, the median of
+    1,479 of 1,500 training pictures, the box's centre within a hundredth of the picture's).
+    """
+    if settings.detect != "whole":
+        return settings
+    return replace(settings, detect="missing", margin=_FRAME_OF_WHOLE)
+
+
 @dataclass(frozen=True)
 class PreparedFace:
     """The outcome for one face: `crop` is uint8 (side, side, channels), None unless ok.
@@ -134,11 +147,8 @@ def prepare_image(
 
 
 def _prepare(photo: Photo, listed: Box | None, settings: CropSettings) -> PreparedFace:
-    width, height = photo.width, photo.height
     if settings.detect == "whole":
-        whole = _whole(photo, settings)
-        frame = (0.0, 0.0, float(width), float(height))
-        return PreparedFace(Status.OK, whole, frame, photo_width=width, photo_height=height)
+        return whole_face(photo, settings)
     box, angle = listed, 0.0
     score: float | None = None
     overlap: float | None = None
@@ -148,13 +158,34 @@ def _prepare(photo: Photo, listed: Box | None, settings: CropSettings) -> Prepar
             box, score = face.box, face.score
             overlap = iou(face.box, listed) if listed is not None else None
             angle = face.eye_line if settings.align else 0.0
+    prepared = crop_face(photo, box, settings, angle)
+    return replace(prepared, score=score, iou=overlap)
+
+
+def crop_face(
+    photo: Photo, box: Box | None, settings: CropSettings, angle: float = 0.0
+) -> PreparedFace:
+    """One face of an opened photo, where its box is known; no face without one.
+
+    `angle` is that of the line through the eyes, radians, clockwise as seen: the crop is turned
+    so that it is level. Raises UnreadableError when the photo can't be decoded.
+    """
+    width, height = photo.width, photo.height
     status = _status(box, width, height, settings)
     crop: npt.NDArray[np.uint8] | None = None
     if box is not None and status is Status.OK:
         crop = _square(photo, box, angle, settings)
     else:
         photo.view(0.0)  # a photo that can't be read is unreadable, whatever its box
-    return PreparedFace(status, crop, box, score, overlap, photo_width=width, photo_height=height)
+    return PreparedFace(status, crop, box, photo_width=width, photo_height=height)
+
+
+def whole_face(photo: Photo, settings: CropSettings) -> PreparedFace:
+    """The whole picture as one face, resized; raises UnreadableError when it can't be decoded."""
+    width, height = photo.width, photo.height
+    frame = (0.0, 0.0, float(width), float(height))
+    crop = _whole(photo, settings)
+    return PreparedFace(Status.OK, crop, frame, photo_width=width, photo_height=height)
 
 
 def _status(box: Box | None, width: int, height: int, settings: CropSettings) -> Status:

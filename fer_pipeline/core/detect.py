@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_pipeline.core.decode import Photo, photo_of
+from fer_pipeline.core.decode import Photo
 
 Box = tuple[float, float, float, float]
 """x, y, width, height in pixels of the photo, origin at the upper left."""
@@ -22,11 +22,12 @@ Box = tuple[float, float, float, float]
 _WEIGHTS = "face_detection_yunet_2023mar.onnx"
 _LONG_SIDES = (320, 640, 160)
 """Sizes tried in turn: 320 finds most faces, 640 small ones, 160 those that fill the frame."""
+_SMALL_FACES = 640
 MIN_SCORE = 0.6
 _LEAST_SIDE = 10
 """YuNet's smallest faces; on a sliver thinner than that it reports nonsense."""
 _SAME_FACE = 0.4
-"""From this IoU on, a found face is taken for the listed one."""
+"""From this IoU on, two boxes are of one face."""
 _threads = threading.local()
 
 
@@ -64,14 +65,28 @@ def find_face(photo: Photo, listed: Box | None = None) -> DetectedFace | None:
     return best_face(found, listed)
 
 
-def detect_faces(image: npt.NDArray[np.uint8]) -> list[DetectedFace]:
-    """The faces of an RGB photo (height, width, 3) uint8, best score first; may be empty."""
-    photo = photo_of(image)
+def find_faces(photo: Photo, *, small: bool = False) -> list[DetectedFace]:
+    """All faces of a photo, best score first; may be empty.
+
+    One size of the photo after another is searched until something is found; with `small` the
+    larger size too where the photo has it, for faces behind the one that was found first. Box
+    and landmarks are in pixels of the upright photo at full resolution. Raises UnreadableError.
+    """
+    found: list[DetectedFace] = []
     for long_side in _LONG_SIDES:
-        found = _faces_at(photo, long_side)
-        if found:
-            return sorted(found, key=lambda face: -face.score)
-    return []
+        wanted = small and long_side == _SMALL_FACES and max(photo.width, photo.height) >= long_side
+        if not found or wanted:
+            found += _faces_at(photo, long_side)
+    return _distinct(found)
+
+
+def _distinct(faces: list[DetectedFace]) -> list[DetectedFace]:
+    """The faces, best score first, each once: of those that overlap the one with the best score."""
+    kept: list[DetectedFace] = []
+    for face in sorted(faces, key=lambda face: -face.score):
+        if all(iou(face.box, one.box) < _SAME_FACE for one in kept):
+            kept.append(face)
+    return kept
 
 
 def best_face(faces: list[DetectedFace], listed: Box | None) -> DetectedFace | None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from fer_pipeline.core.compiling import full_precision
-from fer_pipeline.core.crop import CropSettings, prepare_face
+from fer_pipeline.core.crop import CropSettings, for_photos, prepare_face
 from fer_pipeline.core.datasets.base import DataSet, Role
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.index import BAD_BOX, build_index, row_batches
@@ -162,7 +162,7 @@ def crop_settings_for(settings: CropSettings, dataset: DataSet) -> CropSettings:
     """The model's crop settings, told whether this data set's pictures are faces already."""
     if dataset.faces_are_cropped:
         return replace(settings, detect="whole")
-    return replace(settings, detect="missing") if settings.detect == "whole" else settings
+    return for_photos(settings)
 
 
 def _score(

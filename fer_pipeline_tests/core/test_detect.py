@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fer_pipeline.core import detect
-from fer_pipeline.core.decode import decode, open_photo, photo_of
-from fer_pipeline.core.detect import DetectedFace, best_face, detect_faces, find_face, iou
+from fer_pipeline.core.decode import open_photo, photo_of
+from fer_pipeline.core.detect import DetectedFace, best_face, find_face, find_faces, iou
 from fer_pipeline.core.drawing import draw_group
 from fer_pipeline_tests.core.small_release import encoded
 
@@ -21,7 +21,7 @@ def two_faces():
 
 def test_drawn_faces_are_found_where_they_were_drawn(two_faces):
     image, drawn = two_faces
-    found = detect_faces(image)
+    found = find_faces(photo_of(image))
     assert len(found) == 2
     for face in drawn:
         assert max(iou(other.box, face.box) for other in found) > 0.5
@@ -29,7 +29,7 @@ def test_drawn_faces_are_found_where_they_were_drawn(two_faces):
 
 def test_faces_come_best_first_with_landmarks_in_their_box(two_faces):
     image, _ = two_faces
-    found = detect_faces(image)
+    found = find_faces(photo_of(image))
     assert found[0].score >= found[1].score > 0.6
     for face in found:
         x, y, width, height = face.box
@@ -45,7 +45,7 @@ def test_boxes_are_in_pixels_of_the_photo_at_any_size(two_faces):
 
     image, drawn = two_faces
     larger = cv2.resize(image, None, fx=3, fy=3, interpolation=cv2.INTER_LINEAR)
-    found = detect_faces(larger)
+    found = find_faces(photo_of(larger))
     for face in drawn:
         scaled = tuple(3 * side for side in face.box)
         assert max(iou(other.box, scaled) for other in found) > 0.5
@@ -55,7 +55,7 @@ def test_boxes_are_in_pixels_of_the_photo_at_any_size(two_faces):
     "shape", [(200, 300), (1, 1), (1, 5000), (5000, 1), (3, 900), (900, 9), (12, 11)]
 )
 def test_picture_without_a_face_gives_none_whatever_its_shape(shape):
-    assert detect_faces(np.full((*shape, 3), 90, np.uint8)) == []
+    assert find_faces(photo_of(np.full((*shape, 3), 90, np.uint8))) == []
 
 
 def test_iou_of_known_boxes():
@@ -146,11 +146,13 @@ def test_eye_line_is_the_angle_by_which_the_face_is_turned(degrees):
 def test_threads_find_each_their_own_faces(two_faces):
     image, _ = two_faces
     pictures = [image, np.ascontiguousarray(image[:, :240]), np.ascontiguousarray(image[30:270])]
-    alone = [[face.box for face in detect_faces(picture)] for picture in pictures]
+    alone = [[face.box for face in find_faces(photo_of(picture))] for picture in pictures]
     together = [[], [], []]
 
     def work(at):
-        together[at] = [[face.box for face in detect_faces(pictures[at])] for _ in range(15)]
+        together[at] = [
+            [face.box for face in find_faces(photo_of(pictures[at]))] for _ in range(15)
+        ]
 
     threads = [threading.Thread(target=work, args=(at,)) for at in range(3)]
     for thread in threads:
@@ -164,4 +166,17 @@ def test_each_real_photo_has_a_face(real_data):
     photos = sorted((real_data / "photos").glob("*.jpg"))
     assert len(photos) == 7
     for photo in photos:
-        assert detect_faces(decode(photo.read_bytes())), photo.name
+        assert find_faces(open_photo(photo.read_bytes())), photo.name
+
+
+def test_small_face_beside_a_large_one_is_found_where_small_ones_are_asked_for():
+    large, _ = draw_group(np.random.default_rng(1), ("Happiness",), size=(700, 900))
+    small, _ = draw_group(np.random.default_rng(2), ("Neutral",), size=(110, 130))
+    image = np.full((900, 1000, 3), 120, np.uint8)
+    image[:, :700] = large
+    image[300:352, 800:844] = cv2.resize(small, (44, 52), interpolation=cv2.INTER_AREA)
+    photo = photo_of(image)
+    assert len(find_faces(photo)) == 1
+    found = find_faces(photo, small=True)
+    assert len(found) == 2
+    assert [face.score for face in found] == sorted((one.score for one in found), reverse=True)

@@ -1,0 +1,49 @@
+"""The library's door: `from fer_pipeline import Recogniser`, with models by address too.
+
+What it does stands in `core/recogniser.py`; MLflow is only asked where an address names a model
+of its registry.
+"""
+
+from pathlib import Path
+from typing import Self
+
+from fer_pipeline.core.recogniser import Face, Image, Order, Reading
+from fer_pipeline.core.recogniser import Recogniser as FileRecogniser
+from fer_pipeline.core.starter import STARTER
+from fer_pipeline.core.storage import as_location
+
+__all__ = ["Face", "Image", "Order", "Reading", "Recogniser"]
+
+_ADDRESSES = ("models:/", "runs:/", "mlflow-artifacts:/")
+
+
+class Recogniser(FileRecogniser):
+    """Recognises expressions with one model; may be shared by threads."""
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path = STARTER,
+        *,
+        threads: int | None = None,
+        home: str | Path | None = None,
+    ) -> Self:
+        """A model by name: `starter` (the package's own), a .keras file or its folder, or an
+        MLflow address such as `models:/fer-five_class@champion`.
+
+        An address is looked up as the commands do it with `home` (FER_HOME, ./fer-home), and its
+        file is fetched once. `threads` compute one batch of faces, None: one for each core.
+        Raises InputError when there is no such model.
+        """
+        return super().load(model_file_of(model, home), threads=threads)
+
+
+def model_file_of(model: str | Path, home: str | Path | None = None) -> str | Path:
+    """The file of a model that `Recogniser.load` takes; `starter` stays as it is."""
+    address = str(model)
+    if not address.startswith(_ADDRESSES) and not Path(address).expanduser().is_dir():
+        return model
+    from fer_pipeline.settings import Settings
+    from fer_pipeline.tracking import model_file
+
+    return model_file(Settings.load(home=None if home is None else as_location(home)), address)
