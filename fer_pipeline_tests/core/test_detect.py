@@ -1,5 +1,6 @@
 import threading
 
+import cv2
 import numpy as np
 import pytest
 
