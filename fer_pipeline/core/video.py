@@ -130,9 +130,11 @@ class Video:
         self._capture.release()
 
     def __enter__(self) -> Self:
+        """Be closed at the end of the block."""
         return self
 
     def __exit__(self, *_error: object) -> None:
+        """Close, whatever happened."""
         self.close()
 
 
