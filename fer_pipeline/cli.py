@@ -20,6 +20,7 @@ from fer_pipeline.core.storage import storage_problem
 from fer_pipeline.data_sources import data_set_options
 from fer_pipeline.elsewhere import adopt, bundle
 from fer_pipeline.options import Home, Json
+from fer_pipeline.recognise_command import recognise
 from fer_pipeline.settings import DEFAULT_HOME, Settings
 from fer_pipeline.starter_command import starter
 from fer_pipeline.study_commands import study_app
@@ -34,6 +35,7 @@ app = typer.Typer(
     help="From raw face lists to an evaluated expression model, in one lineage graph.",
 )
 
+app.command()(recognise)
 app.command()(sweep)
 app.command()(starter)
 app.command()(bundle)

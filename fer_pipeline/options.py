@@ -12,3 +12,11 @@ Home = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on the last line of stdout.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        metavar="MODEL",
+        help="starter (the package's own), a .keras file, or an MLflow address such as "
+        "models:/fer-five_class@champion.",
+    ),
+]

@@ -12,7 +12,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_pipeline.core.bounds import UnreadableError
+from fer_pipeline.core.bounds import Bounds, UnreadableError
 from fer_pipeline.core.crop import (
     CropSettings,
     PreparedFace,
@@ -26,6 +26,7 @@ from fer_pipeline.core.detect import Box, DetectedFace, find_faces
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.inference import ExpressionNetwork
 from fer_pipeline.core.model_file import ModelCard
+from fer_pipeline.core.read_ahead import local_files
 from fer_pipeline.core.starter import STARTER, starter_file
 
 Image = str | Path | bytes | NDArray[np.uint8]
@@ -98,6 +99,11 @@ class Recogniser:
         return self._network.card
 
     @property
+    def bounds(self) -> Bounds:
+        """What is refused before it is decoded."""
+        return self._crop.bounds
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes that it tells apart."""
         return self._network.classes
@@ -120,8 +126,8 @@ class Recogniser:
         said, pictures of at most 64 pixels a side are taken so by a model that was trained on
         such. `small` looks for small faces beside large ones too.
 
-        Raises InputError for a path where no file is, UnreadableError for bytes that are no
-        picture, ValueError for pixels of another kind.
+        Raises InputError for a path where nothing is, UnreadableError for what is no picture,
+        ValueError for pixels of another kind.
         """
         prepared = self._prepared(self._photo(image, order), boxes, whole=whole, small=small)
         return self._recognised([prepared])[0]
@@ -229,15 +235,12 @@ class _Prepared:
 
 
 def _bytes_of(path: Path, settings: CropSettings) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > settings.max_file_bytes:
-            raise UnreadableError(f"a file of more than {settings.max_file_bytes:,} bytes")
-        return path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise InputError(f"{path} is no file: give the path of a picture") from error
-    except OSError as error:
-        raise UnreadableError(f"can't be read: {error.strerror}") from error
+    (found,) = local_files([str(path)], settings.max_file_bytes)
+    if found is None:
+        raise InputError(f"{path} is no file: give the path of a picture")
+    if isinstance(found, UnreadableError):
+        raise found
+    return found
 
 
 def _rgb(pixels: NDArray[np.uint8], order: Order | None) -> NDArray[np.uint8]:

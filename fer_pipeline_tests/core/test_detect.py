@@ -42,7 +42,6 @@ def test_faces_come_best_first_with_landmarks_in_their_box(two_faces):
 
 
 def test_boxes_are_in_pixels_of_the_photo_at_any_size(two_faces):
-    import cv2
 
     image, drawn = two_faces
     larger = cv2.resize(image, None, fx=3, fy=3, interpolation=cv2.INTER_LINEAR)
@@ -83,7 +82,6 @@ def test_largest_face_is_chosen_without_a_listed_box_or_away_from_it():
 @pytest.fixture(scope="module")
 def small_and_large():
     """A large photo with a large face at the left and one of 60 pixels at the right."""
-    import cv2
 
     image = np.full((1000, 1600, 3), 120, np.uint8)
     boxes = []
@@ -131,7 +129,6 @@ def test_face_in_a_jpeg_is_found_in_a_smaller_decode_and_told_in_pixels_of_the_p
 
 @pytest.mark.parametrize("degrees", [-15, 0, 15])
 def test_eye_line_is_the_angle_by_which_the_face_is_turned(degrees):
-    import cv2
 
     image, _ = draw_group(np.random.default_rng(1), ("Happiness",))
     height, width = image.shape[:2]

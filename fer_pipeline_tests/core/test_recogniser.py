@@ -207,6 +207,8 @@ def test_what_is_no_picture_or_no_model_is_one_sentence(
     with pytest.raises(UnreadableError, match="empty file"):
         recogniser.read(b"")
     with pytest.raises(InputError, match="is no file: give the path of a picture"):
+        recogniser.read(tmp_path / "none.jpg")
+    with pytest.raises(UnreadableError, match="a folder, not a photo"):
         recogniser.read(tmp_path)
     with pytest.raises(InputError, match=r"is no file: give a \.keras file"):
         Recogniser.load(tmp_path / "model.keras")

@@ -57,7 +57,7 @@ def test_without_smoothing_a_face_is_what_it_is_in_its_frame() -> None:
 
 def test_moving_faces_keep_their_tracks_in_whatever_order_they_come() -> None:
     tracks = FaceTracks()
-    rng = random.Random(4)
+    rng = random.Random(4)  # noqa: S311
     for number in range(50):
         boxes = [_at(3.0 * number, y) for y in (0.0, 60.0, 120.0)]
         order = rng.sample(range(3), 3) if number else [0, 1, 2]

@@ -1,0 +1,218 @@
+"""`fer-pipeline recognise` on drawn people: pictures, folders, videos, standard input."""
+
+import csv
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from fer_pipeline import Recogniser
+from fer_pipeline.core.drawing import draw_group, draw_photo
+from fer_pipeline_tests import graph
+from fer_pipeline_tests.core.small_release import encoded
+from fer_pipeline_tests.graph import Ended
+from fer_pipeline_tests.hostile_files import hostile_bytes
+
+pytestmark = pytest.mark.usefixtures("own_environment")
+
+Here = Callable[..., Ended]
+
+
+def _people(seed: int, *expressions: str) -> bytes:
+    size = (280 * len(expressions), 320)
+    return encoded(draw_group(np.random.default_rng(seed), expressions, size=size)[0])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two people, one, none, a damaged picture, and a text; not to be written to."""
+    made = tmp_path_factory.mktemp("pictures")
+    (made / "deep").mkdir()
+    (made / "two.jpg").write_bytes(_people(1, "Happiness", "Anger"))
+    (made / "deep" / "one.jpg").write_bytes(_people(2, "Surprise"))
+    (made / "deep" / "scene.jpg").write_bytes(
+        encoded(draw_photo(np.random.default_rng(3), "No-Face", size=(240, 200)).image)
+    )
+    (made / "deep" / "page.jpg").write_bytes(b"<html>not found</html>")
+    (made / "LICENSE").write_text("text")
+    return made
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_folder_becomes_a_table_in_which_no_file_is_lost(
+    here: Here, folder: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "out" / "faces.csv"
+    ended = here("recognise", folder, "--csv", table, "--json")
+    assert ended.code == 0, ended.err
+    rows = _rows(table)
+    told = [(Path(row["path"]).name, row["face"], row["status"]) for row in rows]
+    assert told == [
+        ("two.jpg", "0", "ok"),
+        ("two.jpg", "1", "ok"),
+        ("one.jpg", "0", "ok"),
+        ("page.jpg", "", "unreadable"),
+        ("scene.jpg", "", "no_face"),
+    ]
+    assert rows[3]["reason"]
+    expected = Recogniser.load().read(folder / "two.jpg")
+    for row, face in zip(rows, expected, strict=False):
+        assert face.probabilities is not None
+        shares = {name: float(row[f"p_{name.lower()}"]) for name in face.probabilities}
+        assert shares == pytest.approx(face.probabilities, abs=1e-5)
+        assert row["label"] == face.label
+    answer = ended.answer
+    assert (answer["files"], answer["files_skipped"], answer["files_unreadable"]) == (4, 1, 1)
+    assert answer["statuses"] == {"ok": 3, "unreadable": 1, "no_face": 1}
+    assert sum(answer["labels"].values()) == 3
+    assert "page.jpg" in ended.words
+    assert "1 files that are no picture and no video were passed over" in ended.words
+
+
+def test_without_a_csv_the_answer_holds_the_rows(here: Here, folder: Path) -> None:
+    ended = here("recognise", folder / "two.jpg", folder / "deep" / "page.jpg", "--json")
+    assert ended.code == 0, ended.err
+    results = ended.answer["results"]
+    assert [row["status"] for row in results] == ["ok", "ok", "unreadable"]
+    assert results[0]["p_happiness"] >= 0
+    assert ended.answer["results_left_out"] == 0
+
+
+def test_copies_show_the_boxes_and_leave_the_originals_alone(
+    here: Here, folder: Path, tmp_path: Path
+) -> None:
+    before = {path: path.read_bytes() for path in folder.rglob("*.jpg")}
+    drawn = tmp_path / "drawn"
+    ended = here("recognise", folder, "--annotate", drawn)
+    assert ended.code == 0, ended.err
+    assert {path: path.read_bytes() for path in folder.rglob("*.jpg")} == before
+    copies = sorted(path.relative_to(drawn).as_posix() for path in drawn.rglob("*.*"))
+    assert copies == ["deep/one.jpg", "deep/scene.jpg", "two.jpg"]
+    original, copy = (cv2.imread(str(place / "two.jpg")) for place in (folder, drawn))
+    assert original is not None
+    assert copy is not None
+    assert copy.shape == original.shape
+    assert (np.abs(copy.astype(int) - original) > 60).any(axis=2).sum() > 500
+    refused = here("recognise", folder, "--annotate", folder)
+    assert refused.code == 2
+    assert "would take its place: give --annotate another folder" in refused.words
+
+
+def test_picture_on_standard_input_is_read(
+    here: Here, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    piped = io.TextIOWrapper(io.BytesIO((folder / "two.jpg").read_bytes()))
+    monkeypatch.setattr(sys, "stdin", piped)
+    ended = here("recognise", "-", "--json")
+    assert ended.code == 0, ended.err
+    assert [row["path"] for row in ended.answer["results"]] == ["-", "-"]
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three seconds of a happy person, ten frames a second."""
+    path = tmp_path_factory.mktemp("video") / "film.mp4"
+    image, _ = draw_group(np.random.default_rng(4), ("Happiness",), size=(320, 320))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (320, 320))
+    for _ in range(30):
+        writer.write(np.ascontiguousarray(image[:, :, ::-1]))
+    writer.release()
+    return path
+
+
+@pytest.mark.parametrize(("every", "times"), [("1", [0, 1, 2]), ("1.5", [0, 1.5])])
+def test_video_is_read_at_the_seconds_asked_for(
+    here: Here, video: Path, tmp_path: Path, every: str, times: list[float]
+) -> None:
+    drawn = tmp_path / "drawn"
+    ended = here("recognise", video, "--every", every, "--annotate", drawn, "--json")
+    assert ended.code == 0, ended.err
+    assert [row["time"] for row in ended.answer["results"]] == pytest.approx(times)
+    assert len(list(drawn.rglob("*.jpg"))) == len(times)
+
+
+def test_every_frame_is_read_where_that_is_asked_for(here: Here, video: Path) -> None:
+    ended = here("recognise", video, "--every", "0", "--json")
+    assert len(ended.answer["results"]) == 30
+
+
+def test_hostile_files_are_rows_and_not_the_end(here: Here, tmp_path: Path) -> None:
+    # Each of them is tried as a photo of a run; a few show that this command is as steady.
+    for name, data in islice(hostile_bytes().items(), 1, None, 6):
+        (tmp_path / f"{name}.jpg").write_bytes(data)
+    (tmp_path / "film.mp4").write_bytes(b"not a film")
+    (tmp_path / "good.jpg").write_bytes(_people(5, "Neutral"))
+    ended = here("recognise", tmp_path, "--csv", tmp_path / "rows.csv")
+    assert ended.code == 0, ended.err
+    rows = _rows(tmp_path / "rows.csv")
+    assert {row["path"] for row in rows} == {
+        str(path) for path in tmp_path.iterdir() if path.suffix in (".jpg", ".mp4")
+    }
+    unreadable = [row for row in rows if row["status"] == "unreadable"]
+    assert all(row["reason"] for row in unreadable)
+    assert str(tmp_path / "film.mp4") in {row["path"] for row in unreadable}
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("none.jpg",), "none.jpg isn't there"),
+        (("two.jpg", "--model", "none.keras"), "none.keras"),
+        (("two.jpg", "--csv", "."), "is a folder: --csv takes the name of a file"),
+        (("two.jpg", "--annotate", "two.jpg"), "is no folder: --annotate takes one"),
+        (("deep/page.jpg",), "none of 1 files could be read"),
+    ],
+)
+def test_what_can_not_be_done_is_one_sentence(
+    here: Here, folder: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], problem: str
+) -> None:
+    monkeypatch.chdir(folder)
+    ended = here("recognise", *words)
+    assert ended.code == 2
+    assert problem in ended.words
+    assert "Traceback" not in ended.err
+
+
+def test_killed_run_goes_on_where_it_was(folder: Path, tmp_path: Path) -> None:
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(160):
+        os.link(folder / "two.jpg", many / f"{number:04}.jpg")
+    table = tmp_path / "rows.csv"
+    words = ("recognise", many, "--csv", table, "--workers", "1")
+    process = subprocess.Popen(
+        graph.command(*words), env=graph.environment(), stderr=subprocess.DEVNULL
+    )
+    _wait_until(lambda: any(part.stat().st_size > 3000 for part in tmp_path.glob(".rows.csv.*")))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not table.exists()
+    ended = graph.fer_pipeline(*words, "--json")
+    assert ended.code == 0, ended.err
+    assert "goes on after" in ended.words
+    assert ended.answer["rows"] == 320
+    assert [Path(row["path"]).name for row in _rows(table)] == [
+        f"{number:04}.jpg" for number in range(160) for _ in range(2)
+    ]
+    assert not list(tmp_path.glob(".rows.csv.*"))
+
+
+def _wait_until(true: Callable[[], Any], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
