@@ -41,5 +41,6 @@ class ServiceSettings(BaseModel):
             faces=self.serve_faces,
             seconds=self.serve_seconds,
             waiting=self.serve_waiting,
-            held_bytes=self.serve_held_bytes,
+            # One request's body always has room.
+            held_bytes=max(self.serve_held_bytes, self.serve_body_bytes),
         )

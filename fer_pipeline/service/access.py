@@ -32,7 +32,8 @@ def token_check(token: str) -> Callable[..., Awaitable[None]]:
     async def check(
         given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     ) -> None:
-        sent = b"" if given is None else given.credentials.encode()
+        # The bytes of the header as they came, which clients write in UTF-8.
+        sent = b"" if given is None else given.credentials.encode("latin-1")
         if not hmac.compare_digest(sent, wanted):
             raise HTTPException(
                 401,

@@ -5,7 +5,7 @@ How it is started stands in `serve_command.py`.
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -32,6 +32,7 @@ from fer_pipeline.service.schemas import (
 from fer_pipeline.service.work import Work
 
 _RETRY = {"Retry-After": "1"}
+_LONGEST = 200
 _PROBLEMS = {
     400: "The body is damaged, or the Host is none of this service's names.",
     401: "The token is missing or wrong.",
@@ -42,11 +43,13 @@ _PROBLEMS = {
     503: "Too many requests are under way, or the picture wasn't read in time: ask again later.",
 }
 _PICTURE = {"schema": {"type": "string", "format": "binary"}}
+_JSON_PICTURE = JsonPicture.model_json_schema()
+_BOXES = _JSON_PICTURE["properties"]["boxes"]["anyOf"][0]
 _FORM = {
     "type": "object",
     "properties": {
         "image": {"type": "string", "format": "binary", "description": "A picture's bytes."},
-        "boxes": {"type": "string", "description": "As in the query."},
+        "boxes": _BOXES,
         "whole": {"type": "boolean"},
         "small": {"type": "boolean"},
     },
@@ -60,8 +63,11 @@ _BODY = {
     "content": {
         "image/*": _PICTURE,
         "application/octet-stream": _PICTURE,
-        "multipart/form-data": {"schema": _FORM},
-        "application/json": {"schema": JsonPicture.model_json_schema()},
+        "multipart/form-data": {
+            "schema": _FORM,
+            "encoding": {"boxes": {"contentType": "application/json"}},
+        },
+        "application/json": {"schema": _JSON_PICTURE},
     },
 }
 
@@ -104,7 +110,11 @@ def create_app(
     async def recognise(
         request: Request,
         boxes: Annotated[
-            str | None, Query(description="Faces to read, as JSON: [[x, y, width, height], ...].")
+            str | None,
+            Query(
+                description="Faces to read, as JSON: [[x, y, width, height], ...].",
+                json_schema_extra={"contentMediaType": "application/json", "contentSchema": _BOXES},
+            ),
         ] = None,
         whole: Annotated[
             Switch | None, Query(description="Whether the picture itself is one face.")
@@ -116,23 +126,23 @@ def create_app(
         """Find the faces of a picture and tell their expressions."""
         known = None if boxes is None else boxes_of(boxes)
         asked = Asked(boxes=known, whole=whole, small=small)
+        work: Callable[[], Asked] | None = None
         with _entered(room, metrics) as place:
             try:
                 async with asyncio.timeout(limits.seconds):
                     body = await _body(request, limits, place, metrics)
                     kind = request.headers.get("content-type", "")
-                    make = functools.partial(asked_of, kind, body, asked, limits)
+                    work = functools.partial(asked_of, kind, body, asked, limits)
                     del body
-                    found = await app.state.work.read(make, place)
+                    found = await app.state.work.read(work, place)
             except TimeoutError as error:
                 metrics.timed_out.inc()
-                raise HTTPException(
-                    503, f"not read within {limits.seconds:g} seconds", _RETRY
-                ) from error
+                raise _too_late(limits, read=work is not None) from error
             except TooLargeError as error:
                 raise HTTPException(413, f"{error}") from error
             except UnreadableError as error:
-                raise HTTPException(422, f"the picture can't be read: {error}") from error
+                reason = f"{error}"[:_LONGEST]
+                raise HTTPException(422, f"the picture can't be read: {reason}") from error
         return PictureAnswer.of(found.reading, found.left_out, about.name)
 
     @app.get("/model", dependencies=guard, responses=refusals)
@@ -190,6 +200,15 @@ async def _body(request: Request, limits: Limits, place: Place, metrics: Metrics
     except FullError as error:
         metrics.refused.inc()
         raise HTTPException(503, f"{error}: ask again later", _RETRY) from error
+
+
+def _too_late(limits: Limits, *, read: bool) -> HTTPException:
+    if read:
+        return HTTPException(503, f"not answered in {limits.seconds:g} seconds", _RETRY)
+    # Whoever sends so slowly isn't waited for any longer.
+    return HTTPException(
+        408, f"the body didn't come in {limits.seconds:g} seconds", {"Connection": "close"}
+    )
 
 
 def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:

@@ -21,7 +21,7 @@ class Limits:
     pixels: int = 50_000_000
     faces: int = 500
     seconds: float = 20.0
-    waiting: int = 64
+    waiting: int = 32
     held_bytes: int = 256 * MEBIBYTE
 
     @property
