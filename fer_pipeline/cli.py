@@ -21,6 +21,7 @@ from fer_pipeline.data_sources import data_set_options
 from fer_pipeline.elsewhere import adopt, bundle
 from fer_pipeline.options import Home, Json
 from fer_pipeline.recognise_command import recognise
+from fer_pipeline.serve_command import serve
 from fer_pipeline.settings import DEFAULT_HOME, Settings
 from fer_pipeline.starter_command import starter
 from fer_pipeline.study_commands import study_app
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.command()(recognise)
 app.command()(sweep)
 app.command()(starter)
+app.command()(serve)
 app.command()(bundle)
 app.command()(adopt)
 app.add_typer(study_app, name="study")

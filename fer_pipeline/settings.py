@@ -47,6 +47,7 @@ from fer_pipeline.data_sources import (
     one_or_several,
 )
 from fer_pipeline.places import Places, state_folder_of
+from fer_pipeline.service_settings import ServiceSettings
 from fer_pipeline.streams import DEFAULT_STREAMS, STREAMS
 
 _FILE = "settings.toml"
@@ -77,7 +78,7 @@ RUN_OPTIONS = (
 """The settings a run is made of: given as options of `run`, remembered in settings.toml."""
 
 
-class Settings(BaseSettings, DataSets, Places):
+class Settings(BaseSettings, ServiceSettings, DataSets, Places):
     """The settings of one home folder."""
 
     model_config = SettingsConfigDict(env_prefix="FER_", extra="ignore", frozen=True)

@@ -13,13 +13,11 @@ from rich.console import Console
 from fer_pipeline import tracking
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.instance import log_file
+from fer_pipeline.model_cards import card_text
 from fer_pipeline.options import Home, Json
 from fer_pipeline.settings import Settings
 from fer_pipeline.terminal import output_to, print_json, say
 from fer_pipeline.tracking_server import asked_by_a_person
-
-_CARD = "evaluation/model_card.md"
-"""Artifact of a training's run that its evaluation adds."""
 
 _console = Console(stderr=True)
 
@@ -71,15 +69,10 @@ def _card_text(settings: Settings, address: str) -> str:
             f"{address} is no registered version, and only of these a model card is kept: give "
             "--model models:/NAME/VERSION or models:/NAME@champion"
         )
-    import mlflow
-
-    client = tracking.connect(settings)
-    run_id = mlflow.models.get_model_info(address).run_id
-    folder = str(Path(_CARD).parent)
-    if not run_id or _CARD not in {file.path for file in client.list_artifacts(run_id, folder)}:
+    text = card_text(settings, address)
+    if text is None:
         raise InputError(
             f"{address} was never evaluated, so that it has no model card: "
             "`fer-pipeline run --select STREAM/evaluation_report` makes one of the newest version"
         )
-    kept = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=_CARD)
-    return Path(kept).read_text(encoding="utf-8")
+    return text

@@ -44,6 +44,8 @@ _LONG = (
     "test_demo.py",
     "deploy/test_services.py",
     "test_hostile_photos.py",
+    "service/test_serve.py",
+    "service/test_mlflow_serving.py",
 )
 """Files to begin with: the last ones are to be short, which no other process waits for."""
 

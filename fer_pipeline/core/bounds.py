@@ -11,6 +11,10 @@ class UnreadableError(Exception):
     """The bytes are no photo that can be decoded within bounds; the message says why."""
 
 
+class TooLargeError(UnreadableError):
+    """The bytes are refused for their size; the message says which bound they exceed."""
+
+
 @dataclass(frozen=True)
 class Bounds:
     """What is refused before it is decoded: larger files, more pixels, more bytes of pixels."""
@@ -24,7 +28,7 @@ class Bounds:
         if not data:
             raise UnreadableError("empty file")
         if len(data) > self.max_file_bytes:
-            raise UnreadableError(f"a file of more than {self.max_file_bytes:,} bytes")
+            raise TooLargeError(f"a file of more than {self.max_file_bytes:,} bytes")
 
     def check_size(self, width: int, height: int, pixel_bytes: int) -> None:
         """Raise UnreadableError for a picture without area, or one beyond the bounds."""
@@ -32,9 +36,9 @@ class Bounds:
         if width < 1 or height < 1:
             raise UnreadableError("a picture without area")
         if pixels > self.max_pixels:
-            raise UnreadableError(f"{width}x{height} pixels, more than {self.max_pixels}")
+            raise TooLargeError(f"{width}x{height} pixels, more than {self.max_pixels}")
         if pixels * pixel_bytes > self.max_decoded_bytes:
-            raise UnreadableError(
+            raise TooLargeError(
                 f"{width}x{height} pixels of {pixel_bytes} bytes, "
                 f"more than {self.max_decoded_bytes} bytes"
             )

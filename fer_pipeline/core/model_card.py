@@ -36,6 +36,14 @@ _WHO = (
     "scores differ between groups of people was not measured."
 )
 
+NOT_MEANT_FOR = (
+    "Expression is not emotion: the model names what a face looks like to "
+    "annotators, not what the person feels, thinks or intends.",
+    "Decisions about people (hiring, teaching, health, credit, policing, lie "
+    "detection): a name for a facial movement is no ground for any of them, and in "
+    "some places inferring emotions at work or in schools is against the law.",
+)
+
 Card = list[tuple[str, list[str]]]
 """Headings, each with its sentences."""
 
@@ -87,13 +95,7 @@ def model_card(report: "ReportData") -> Card:
         ),
         (
             "Not meant for",
-            [
-                "Expression is not emotion: the model names what a face looks like to "
-                "annotators, not what the person feels, thinks or intends.",
-                "Decisions about people (hiring, teaching, health, credit, policing, lie "
-                "detection): a name for a facial movement is no ground for any of them, and in "
-                "some places inferring emotions at work or in schools is against the law.",
-            ],
+            [*NOT_MEANT_FOR],
         ),
         (
             "Data",
@@ -116,6 +118,17 @@ def model_card_markdown(card: Card, title: str) -> str:
     for heading, sentences in card:
         parts += [f"## {heading}", "\n".join(f"- {sentence}" for sentence in sentences)]
     return "\n\n".join(parts) + "\n"
+
+
+def read_model_card(text: str) -> dict[str, list[str]]:
+    """The sentences of a card's Markdown by heading, as `model_card_markdown` writes them."""
+    card: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if line.startswith("## "):
+            card[line.removeprefix("## ")] = sentences = []
+        elif line.startswith("- ") and card:
+            sentences.append(line.removeprefix("- "))
+    return card
 
 
 def _licence(report: "ReportData") -> str:

@@ -129,8 +129,8 @@ class Recogniser:
         Raises InputError for a path where nothing is, UnreadableError for what is no picture,
         ValueError for pixels of another kind.
         """
-        prepared = self._prepared(self._photo(image, order), boxes, whole=whole, small=small)
-        return self._recognised([prepared])[0]
+        prepared = self.prepare(image, order=order, boxes=boxes, whole=whole, small=small)
+        return list(self.recognise([prepared])[0].faces)
 
     def read_many(
         self,
@@ -153,9 +153,49 @@ class Recogniser:
                 self._attempted(image, order, known, whole=whole, small=small)
                 for image, known in zip(images[start:end], given[start:end], strict=True)
             ]
-            faces = self._recognised([prepared for prepared, _ in part])
-            for found, (_, reading) in zip(faces, part, strict=True):
-                yield replace(reading, faces=tuple(found))
+            prepared = [one for one in part if isinstance(one, PreparedPicture)]
+            readings = iter(self.recognise(prepared))
+            for one in part:
+                yield next(readings) if isinstance(one, PreparedPicture) else one
+
+    def prepare(
+        self,
+        image: Image,
+        *,
+        order: Order | None = None,
+        boxes: Sequence[Box] | None = None,
+        whole: bool | None = None,
+        small: bool = True,
+    ) -> "PreparedPicture":
+        """The first half of `read`: a picture's faces, found and cropped; arguments and errors are
+        those of `read`.
+        """
+        photo = self._photo(image, order)
+        faces = self._faces_in(photo, boxes, whole=whole, small=small)
+        return PreparedPicture(photo.width, photo.height, tuple(faces))
+
+    def recognise(self, pictures: Sequence["PreparedPicture"]) -> list[Reading]:
+        """The second half: what is seen in each picture, the faces of all recognised together."""
+        crops = [one.crop for picture in pictures for one in picture.faces if one.crop is not None]
+        shape = (len(crops), *self._crop.shape)
+        rows = iter(self._network.probabilities(np.array(crops, np.uint8).reshape(shape)))
+        return [
+            Reading(
+                tuple(self._face(one, rows) for one in picture.faces), picture.width, picture.height
+            )
+            for picture in pictures
+        ]
+
+    def within(self, bounds: Bounds) -> Self:
+        """The same model for pictures within other bounds; the network is shared."""
+        other = type(self)(self._network)
+        other._crop = replace(
+            self._crop,
+            max_pixels=bounds.max_pixels,
+            max_decoded_bytes=bounds.max_decoded_bytes,
+            max_file_bytes=bounds.max_file_bytes,
+        )
+        return other
 
     def recognise_crops(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities float32 (n, K) of crops uint8 (n, side, side, channels) that are made."""
@@ -169,14 +209,12 @@ class Recogniser:
         *,
         whole: bool | None,
         small: bool,
-    ) -> tuple[list["_Prepared"], Reading]:
-        """The faces of a picture, and the reading that they belong in; none where it fails."""
+    ) -> "PreparedPicture | Reading":
+        """The faces of a picture, or the reading with the reason why it can't be read."""
         try:
-            photo = self._photo(image, order)
-            faces = self._prepared(photo, boxes, whole=whole, small=small)
+            return self.prepare(image, order=order, boxes=boxes, whole=whole, small=small)
         except (UnreadableError, InputError) as error:
-            return [], Reading((), None, None, str(error))
-        return faces, Reading((), photo.width, photo.height)
+            return Reading((), None, None, str(error))
 
     def _photo(self, image: Image, order: Order | None) -> Photo:
         if isinstance(image, np.ndarray):
@@ -185,39 +223,32 @@ class Recogniser:
             return open_photo(image, self._crop.bounds)
         return open_photo(_bytes_of(Path(image), self._crop), self._crop.bounds)
 
-    def _prepared(
+    def _faces_in(
         self, photo: Photo, boxes: Sequence[Box] | None, *, whole: bool | None, small: bool
-    ) -> list["_Prepared"]:
+    ) -> list["CroppedFace"]:
         if boxes is not None:
-            return [_Prepared(box, crop_face(photo, box, self._crop)) for box in boxes]
+            return [_cropped(box, crop_face(photo, box, self._crop)) for box in boxes]
         if whole is None:
             tiny = max(photo.width, photo.height) <= _TINY
             whole = tiny and self.card.crop.detect == "whole"
         if whole:
             frame = (0.0, 0.0, float(photo.width), float(photo.height))
-            return [_Prepared(frame, whole_face(photo, self._crop))]
+            return [_cropped(frame, whole_face(photo, self._crop))]
         found = sorted(find_faces(photo, small=small), key=lambda face: -face.box[2] * face.box[3])
         angle = (lambda face: face.eye_line) if self._crop.align else (lambda _: 0.0)
         return [
-            _Prepared(face.box, crop_face(photo, face.box, self._crop, angle(face)), face)
+            _cropped(face.box, crop_face(photo, face.box, self._crop, angle(face)), face)
             for face in found
         ]
 
-    def _recognised(self, pictures: Sequence[Sequence["_Prepared"]]) -> list[list[Face]]:
-        """The faces of each picture, all of them through the network together."""
-        crops = [one.face.crop for faces in pictures for one in faces if one.face.crop is not None]
-        shape = (len(crops), *self._crop.shape)
-        rows = iter(self._network.probabilities(np.array(crops, np.uint8).reshape(shape)))
-        return [[self._face(one, rows) for one in faces] for faces in pictures]
-
-    def _face(self, one: "_Prepared", rows: Iterator[NDArray[np.float32]]) -> Face:
-        face, found = one.face, one.found
-        row = None if face.crop is None else next(rows)
+    def _face(self, one: "CroppedFace", rows: Iterator[NDArray[np.float32]]) -> Face:
+        found = one.found
+        row = None if one.crop is None else next(rows)
         return Face(
             box=one.box,
             landmarks=None if found is None else found.landmarks,
             score=None if found is None else found.score,
-            status=face.status,
+            status=one.status,
             label=None if row is None else self.classes[int(row.argmax())],
             probabilities=None
             if row is None
@@ -226,12 +257,29 @@ class Recogniser:
 
 
 @dataclass(frozen=True)
-class _Prepared:
-    """A face that was cropped, and how it was found; None where its box was given."""
+class CroppedFace:
+    """A face that was cropped: `crop` is uint8 (side, side, channels), None unless `status` is
+    ok; `found` is how it was found, None where its box was given.
+    """
 
     box: Box
-    face: PreparedFace
+    status: Status
+    crop: NDArray[np.uint8] | None
     found: DetectedFace | None = None
+
+
+@dataclass(frozen=True)
+class PreparedPicture:
+    """A picture's faces before they are recognised; sizes in pixels of the upright picture."""
+
+    width: int
+    height: int
+    faces: tuple[CroppedFace, ...]
+
+
+def _cropped(box: Box, face: PreparedFace, found: DetectedFace | None = None) -> CroppedFace:
+    # The rest of a prepared face isn't kept: many pictures may wait for the network.
+    return CroppedFace(box, face.status, face.crop, found)
 
 
 def _bytes_of(path: Path, settings: CropSettings) -> bytes:

@@ -69,7 +69,7 @@ def write_starter(model_file: Path, card_text: str, folder: Path) -> Shipped:
     Raises InputError when `model_file` is no model of this pipeline, the result is larger than
     `MAX_BYTES`, or a probability of a drawn face then differs by more than `TOLERANCE`.
     """
-    card = _without_paths(read_card(model_file))
+    card = without_paths(read_card(model_file))
     model, target = folder / MODEL_NAME, folder / CARD_NAME
     data = _in_half_precision(model_file, card)
     if len(data) > MAX_BYTES:
@@ -105,8 +105,8 @@ def _packaged(name: str) -> Path:
     return path
 
 
-def _without_paths(card: ModelCard) -> ModelCard:
-    """The card, of a file that training started from only the name."""
+def without_paths(card: ModelCard) -> ModelCard:
+    """The card, with only the name of a file that training started from."""
     init = card.trained_on.get("init")
     if init is None or init.startswith(("models:/", "runs:/")):
         return card
