@@ -31,7 +31,7 @@ _console = Console(stderr=True)
 
 def live(
     source: Annotated[
-        str, typer.Argument(metavar="[CAMERA|VIDEO]", help="Number of a camera, or a video file.")
+        str, typer.Argument(metavar="CAMERA|VIDEO", help="Number of a camera, or a video file.")
     ] = "0",
     model: Model = "starter",
     home: Home = None,
@@ -51,7 +51,7 @@ def live(
         int | None, typer.Option(min=1, help="Threads that compute; default: one a core.")
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option(min=0, help="End after so many seconds of the video.")
+        float | None, typer.Option(min=0.1, help="End after so many seconds of the video.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -71,9 +71,10 @@ def live(
         )
         if outputs.address:
             say(_console, outputs.address, head="Live page")
-        stop = stack.enter_context(_stopping())
+        stop = stack.enter_context(stopping())
         found = _watch(video, recogniser, outputs, stop, every_frame=every_frame, end=seconds)
-    found = {"source": source, "model": model, **found, "out": out, "jsonl": jsonl}
+    written = out if found["frames"] else None
+    found = {"source": source, "model": model, **found, "out": written, "jsonl": jsonl}
     _tell(found)
     if as_json:
         print_json(found)
@@ -140,7 +141,7 @@ def _recogniser(model: str, home: str | None, threads: int | None) -> "ReadsFace
 
 
 @contextmanager
-def _stopping() -> Iterator[threading.Event]:
+def stopping() -> Iterator[threading.Event]:
     """An event that Ctrl-C and SIGTERM set, so that files are closed whole; a second one ends."""
     stop = threading.Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

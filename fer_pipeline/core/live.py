@@ -160,13 +160,13 @@ class Figures:
     def line(self, answer: Answer, dropped: int) -> str:
         """How it goes, after `answer`, in one line for people."""
         faces = ", ".join(
-            f"{one.track} {one.face.label} {one.face.probabilities[one.face.label]:.0%}"
+            f"face {one.track}: {one.face.label} {one.face.probabilities[one.face.label]:.0%}"
             for one in answer.faces
             if one.face.label is not None and one.face.probabilities is not None
         )
         return (
             f"{answer.frame.seconds:.1f} s, {self.fps:.1f} frames a second, "
-            f"{1000 * answer.latency:.0f} ms, {dropped:,} dropped: {faces or 'no face'}"
+            f"{1000 * answer.latency:.0f} ms, {dropped:,} dropped; {faces or 'no face'}"
         )
 
     def to_dict(self) -> dict[str, Any]:
