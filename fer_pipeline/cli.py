@@ -19,6 +19,7 @@ from fer_pipeline.core.overrides import read_overrides
 from fer_pipeline.core.storage import storage_problem
 from fer_pipeline.data_sources import data_set_options
 from fer_pipeline.elsewhere import adopt, bundle
+from fer_pipeline.live_command import live
 from fer_pipeline.options import Home, Json
 from fer_pipeline.recognise_command import recognise
 from fer_pipeline.serve_command import serve
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 
 app.command()(recognise)
+app.command()(live)
 app.command()(sweep)
 app.command()(starter)
 app.command()(serve)

@@ -31,6 +31,7 @@ USUAL_RATE = 25.0
 """Frames a second where a video or camera doesn't say."""
 
 _FASTEST_RATE = 1000.0
+_CAMERAS = 100
 _START = 512
 """Bytes at a file's start that tell text from video."""
 
@@ -180,7 +181,8 @@ def open_camera(number: int) -> Video:
     import cv2
 
     with _quiet():
-        capture = cv2.VideoCapture(number)
+        # From 100 on, OpenCV takes a number for that of a backend with a camera.
+        capture = cv2.VideoCapture(number) if number < _CAMERAS else cv2.VideoCapture()
         opened = capture.isOpened() and capture.grab()
     if not opened:
         capture.release()

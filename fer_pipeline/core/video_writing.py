@@ -31,14 +31,15 @@ class VideoWriter:
         self._writer: Any = None
         self._size: tuple[int, int] | None = None
         self._start = 0.0
+        self._last: NDArray[np.uint8] | None = None
         self.frames = 0
         """Frames written so far, repeated ones among them."""
 
     def add(self, pixels: NDArray[np.uint8], seconds: float) -> None:
         """Add a frame, uint8 BGR (height, width, 3), at its time.
 
-        Between the times of two frames the later one is repeated, so that the video is as long
-        as what it shows; of frames that come faster than the video's rate some are left out.
+        A frame is repeated until the next one's time, so that the video is as long as what it
+        shows; of frames that come faster than the video's rate some are left out.
         Raises ValueError for a frame of another size than the first.
         """
         size = (pixels.shape[1], pixels.shape[0])
@@ -52,14 +53,20 @@ class VideoWriter:
         if wanted - self.frames > longest:
             self._start += (wanted - self.frames - longest) / self._fps
             wanted = self.frames + longest
-        while self.frames < wanted:
-            self._writer.write(pixels)
-            self.frames += 1
+        while self.frames < wanted - 1:
+            self._write(self._last)
+        if self.frames < wanted:
+            self._write(pixels)
+        self._last = pixels
 
     def close(self) -> None:
         """Write what ends the file."""
         if self._writer is not None:
             self._writer.release()
+
+    def _write(self, pixels: NDArray[np.uint8] | None) -> None:
+        self._writer.write(pixels)
+        self.frames += 1
 
     def _open(self, size: tuple[int, int]) -> None:
         import cv2
