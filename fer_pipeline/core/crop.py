@@ -29,7 +29,7 @@ _LEAST_VISIBLE = 0.1
 _LARGEST_BOX = 2.0
 """Longest side of a box in sides of the photo; a square around more would be mostly padding."""
 _FRAME_OF_WHOLE = 0.0
-_CROP_VERSION = "2"
+_CROP_VERSION = "3"
 _PIXELS_PER_PIXEL = 2
 """A crop is made of a decode that has at least as many pixels of the box for each of its own."""
 

@@ -107,17 +107,22 @@ class _JpegPhoto:
         sides = header.width, header.height
         self.width, self.height = sides[::-1] if swaps_sides(header.orientation) else sides
         self._data, self._header, self._bounds = data, header, bounds
-        self._last: View | None = None
+        self._last: tuple[int, bool, View] | None = None
 
     def view(self, least: float, *, grey: bool = False, bottom: float = math.inf) -> View:
-        last = self._last
-        if last is None or last.scale < min(least, 1.0) or (last.pixels.ndim == 2 and not grey):
-            eighths = eighths_for(least)
-            upper = self._upper(bottom, eighths, grey=grey)
-            if upper is not None:
-                return upper
-            self._last = last = self._decoded(eighths, grey=grey)
-        return last
+        # A larger decode that is at hand would do, but a face's crop would then depend on what
+        # was looked at before it: whether its box was listed or found.
+        eighths = eighths_for(least)
+        if self._last is not None:
+            decoded, luma, view = self._last
+            if view.scale != decoded / 8 or (decoded, luma) == (eighths, grey):
+                return view
+        upper = self._upper(bottom, eighths, grey=grey)
+        if upper is not None:
+            return upper
+        view = self._decoded(eighths, grey=grey)
+        self._last = eighths, grey, view
+        return view
 
     def _upper(self, bottom: float, eighths: int, *, grey: bool) -> View | None:
         """The rows above `bottom` alone, where that saves something."""

@@ -325,3 +325,16 @@ def test_pillows_own_bound_stands_again_after_a_picture():
     with pytest.raises(UnreadableError):
         decode(HTML)
     assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_view_is_the_same_whatever_was_looked_at_before():
+    rng = np.random.default_rng(6)
+    coarse = rng.integers(0, 256, (30, 40, 3)).astype(np.uint8)
+    data = encoded(np.kron(coarse, np.ones((16, 16, 1), np.uint8)), "JPEG", quality=80)
+    alone = open_photo(data).view(0.25, grey=True)
+    photo = open_photo(data)
+    for least, grey in ((1.0, False), (0.5, True), (0.25, False)):
+        photo.view(least, grey=grey)
+        after = photo.view(0.25, grey=True)
+        assert after.scale == alone.scale
+        np.testing.assert_array_equal(after.pixels, alone.pixels)
