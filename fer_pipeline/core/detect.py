@@ -20,9 +20,10 @@ Box = tuple[float, float, float, float]
 """x, y, width, height in pixels of the photo, origin at the upper left."""
 
 _WEIGHTS = "face_detection_yunet_2023mar.onnx"
-_LONG_SIDES = (320, 640, 160)
-"""Sizes tried in turn: 320 finds most faces, 640 small ones, 160 those that fill the frame."""
-_SMALL_FACES = 640
+_ORDINARY_FACES, _SMALL_FACES, _LARGE_FACES = 320, 640, 160
+"""Longer sides of the photo, in pixels, at which YuNet finds which faces; 160: those that fill the
+frame."""
+_LONG_SIDES = (_ORDINARY_FACES, _SMALL_FACES, _LARGE_FACES)
 MIN_SCORE = 0.6
 _LEAST_SIDE = 10
 """YuNet's smallest faces; on a sliver thinner than that it reports nonsense."""
@@ -65,19 +66,18 @@ def find_face(photo: Photo, listed: Box | None = None) -> DetectedFace | None:
     return best_face(found, listed)
 
 
-def find_faces(photo: Photo, *, small: bool = False) -> list[DetectedFace]:
+def find_faces(photo: Photo, *, small: bool = True) -> list[DetectedFace]:
     """All faces of a photo, best score first; may be empty.
 
-    One size of the photo after another is searched until something is found; with `small` the
-    larger size too where the photo has it, for faces behind the one that was found first. Box
-    and landmarks are in pixels of the upright photo at full resolution. Raises UnreadableError.
+    Faces of ordinary size are looked for first, small ones, with `small`, where the photo has
+    the pixels or nothing was found, and at last one that fills the frame. Without `small` a
+    photo without a face takes a fifth of the time. Box and landmarks are in pixels of the upright
+    photo at full resolution. Raises UnreadableError.
     """
-    found: list[DetectedFace] = []
-    for long_side in _LONG_SIDES:
-        wanted = small and long_side == _SMALL_FACES and max(photo.width, photo.height) >= long_side
-        if not found or wanted:
-            found += _faces_at(photo, long_side)
-    return _distinct(found)
+    found = _faces_at(photo, _ORDINARY_FACES)
+    if small and (not found or max(photo.width, photo.height) >= _SMALL_FACES):
+        found += _faces_at(photo, _SMALL_FACES)
+    return _distinct(found or _faces_at(photo, _LARGE_FACES))
 
 
 def _distinct(faces: list[DetectedFace]) -> list[DetectedFace]:

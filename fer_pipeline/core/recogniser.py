@@ -124,7 +124,7 @@ class Recogniser:
         faces (x, y, width, height in pixels) are read, in their order, and none is looked for.
         With `whole` the picture itself is one face, as those of FER2013 are; where nothing is
         said, pictures of at most 64 pixels a side are taken so by a model that was trained on
-        such. `small` looks for small faces beside large ones too.
+        such. Without `small` small faces are not looked for, which is faster.
 
         Raises InputError for a path where nothing is, UnreadableError for what is no picture,
         ValueError for pixels of another kind.

@@ -181,7 +181,7 @@ def test_small_face_beside_a_large_one_is_found_where_small_ones_are_asked_for()
     image[:, :700] = large
     image[300:352, 800:844] = cv2.resize(small, (44, 52), interpolation=cv2.INTER_AREA)
     photo = photo_of(image)
-    assert len(find_faces(photo)) == 1
-    found = find_faces(photo, small=True)
+    assert len(find_faces(photo, small=False)) == 1
+    found = find_faces(photo)
     assert len(found) == 2
     assert [face.score for face in found] == sorted((one.score for one in found), reverse=True)
