@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 import fer_pipeline
-from fer_pipeline.core.bounds import UnreadableError
+from fer_pipeline.core.bounds import Bounds, TooLargeError, UnreadableError
 from fer_pipeline.core.crop import CropSettings, Status, for_photos, prepare_face, prepare_image
 from fer_pipeline.core.detect import Box
 from fer_pipeline.core.drawing import draw_group
@@ -183,6 +183,46 @@ def test_crops_are_turned_level_only_by_a_model_that_was_trained_so(
     (again,) = Recogniser(level).read(turned, order="rgb")  # type: ignore[arg-type]
     assert face.box == again.box
     assert np.abs(plain.crops.astype(int) - level.crops.astype(int)).mean() > 5
+
+
+def test_halves_of_a_reading_give_the_whole_for_pictures_of_several_callers(
+    recogniser: Recogniser, group: tuple[NDArray[np.uint8], list[Box]]
+) -> None:
+    image, boxes = group
+    prepared = [
+        recogniser.prepare(image, order="rgb"),
+        recogniser.prepare(noise(), order="rgb"),
+        recogniser.prepare(image, order="rgb", boxes=[(0.0, 0.0, 9.0, 9.0), boxes[2]]),
+    ]
+    found = recogniser.recognise(prepared)
+    assert [(one.width, one.height) for one in found] == [(840, 320), (120, 100), (840, 320)]
+    assert [len(one.faces) for one in found] == [3, 0, 2]
+    for face, expected in zip(
+        (*found[0].faces, found[2].faces[1]),
+        (
+            *recogniser.read(image, order="rgb"),
+            *recogniser.read(image, order="rgb", boxes=[boxes[2]]),
+        ),
+        strict=True,
+    ):
+        assert face.box == expected.box
+        assert face.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
+
+
+def test_same_model_within_other_bounds_refuses_what_is_beyond_them(
+    recogniser: Recogniser, group: tuple[NDArray[np.uint8], list[Box]]
+) -> None:
+    data = encoded(group[0])
+    bounded = recogniser.within(Bounds(max_pixels=840 * 320))
+    assert len(bounded.read(data)) == 3
+    for bounds in (
+        Bounds(max_pixels=840 * 320 - 1),
+        Bounds(max_decoded_bytes=840 * 320 * 3 - 1),
+        Bounds(max_file_bytes=len(data) - 1),
+    ):
+        with pytest.raises(TooLargeError, match="more than"):
+            recogniser.within(bounds).read(data)
+    assert len(recogniser.read(data)) == 3
 
 
 @pytest.mark.parametrize(

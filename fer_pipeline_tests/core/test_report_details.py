@@ -18,6 +18,7 @@ from fer_pipeline.core.model_card import (
     UNKNOWN_LICENCE,
     model_card,
     model_card_markdown,
+    read_model_card,
 )
 from fer_pipeline.core.paired import compare_paired
 from fer_pipeline.core.people_model import ModelAgainstPeople
@@ -372,7 +373,9 @@ def test_card_and_report_say_that_no_temperature_was_fitted_and_why(data):
 
 
 def test_card_is_markdown_with_the_figures_and_the_warning(data):
-    text = model_card_markdown(model_card(data), "Expression model three_class")
+    card = model_card(data)
+    text = model_card_markdown(card, "Expression model three_class")
+    assert list(read_model_card(text).items()) == card
     assert text.startswith("# Expression model three_class\n\n## What it is\n\n- ")
     assert "Expression is not emotion" in text
     found = data.evaluation

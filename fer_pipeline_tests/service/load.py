@@ -23,6 +23,8 @@ from fer_pipeline_tests.service.process import serving
 
 CLIENTS = 8
 _CONNECTIONS = 512
+_IDLE_SECONDS = 2.0
+"""A connection that rested longer is opened anew: the service closes it after five."""
 _EXPRESSIONS = ("Happiness", "Surprise", "Anger", "Sadness", "Neutral", "Fear", "Disgust")
 
 
@@ -115,8 +117,11 @@ class _Line:
     def __init__(self, port: int) -> None:
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._used = 0.0
 
     async def ask(self, data: bytes) -> tuple[int, bytes]:
+        if time.monotonic() > self._used + _IDLE_SECONDS:
+            self.close()
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
@@ -129,6 +134,7 @@ class _Line:
         first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = dict(line.lower().split(": ", 1) for line in lines if line)
         body = await reader.readexactly(int(headers["content-length"]))
+        self._used = time.monotonic()
         return int(first.split()[1]), body
 
     def close(self) -> None:
