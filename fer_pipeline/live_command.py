@@ -31,8 +31,12 @@ _console = Console(stderr=True)
 
 def live(
     source: Annotated[
-        str, typer.Argument(metavar="CAMERA|VIDEO", help="Number of a camera, or a video file.")
-    ] = "0",
+        str | None,
+        typer.Argument(metavar="CAMERA|VIDEO", help="Number of a camera (0), or a video file."),
+    ] = None,
+    camera: Annotated[
+        str | None, typer.Option(metavar="CAMERA|VIDEO", help="The same, as an option.")
+    ] = None,
     model: Model = "starter",
     home: Home = None,
     out: Annotated[
@@ -61,8 +65,11 @@ def live(
     """
     from fer_pipeline.live_outputs import opened_outputs
 
+    if source is not None and camera is not None:
+        raise InputError(f"{source} and --camera {camera} both say what is read: give one")
+    chosen = source or camera or "0"
     with ExitStack() as stack:
-        video = stack.enter_context(_opened(source))
+        video = stack.enter_context(_opened(chosen))
         if every_frame and video.camera:
             raise InputError(f"{video.name} can't wait: --every-frame is for a file")
         recogniser = _recogniser(model, home, threads)
@@ -74,7 +81,7 @@ def live(
         stop = stack.enter_context(stopping())
         found = _watch(video, recogniser, outputs, stop, every_frame=every_frame, end=seconds)
     written = out if found["frames"] else None
-    found = {"source": source, "model": model, **found, "out": written, "jsonl": jsonl}
+    found = {"source": chosen, "model": model, **found, "out": written, "jsonl": jsonl}
     _tell(found)
     if as_json:
         print_json(found)

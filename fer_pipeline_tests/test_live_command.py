@@ -65,7 +65,7 @@ def test_file_plays_at_its_own_speed_and_ends_after_the_seconds_that_are_given(
     here: Callable[..., Ended], film: Path
 ) -> None:
     began = time.monotonic()
-    ended = here("live", film, "--seconds", "1", "--jsonl", "-", "--json")
+    ended = here("live", "--camera", film, "--seconds", "1", "--jsonl", "-", "--json")
     assert ended.code == 0, ended.err
     assert time.monotonic() - began > 0.9
     *lines, last = map(json.loads, ended.out.splitlines())
@@ -92,7 +92,8 @@ def test_video_that_breaks_off_is_answered_up_to_there(
         (("text.mp4",), "text.mp4 is a text file"),
         (("none.mp4",), "none.mp4 is no file"),
         ((".",), "is a folder"),
-        (("99",), "there is no camera 99"),
+        (("--camera", "99"), "there is no camera 99"),
+        (("film.mp4", "--camera", "0"), "film.mp4 and --camera 0 both say what is read"),
         (("film.mp4", "--out", "out.avi"), "must end in .mp4"),
         (("film.mp4", "--out", "text.mp4/out.mp4"), "can't be written"),
         (("film.mp4", "--out", "./film.mp4"), "is the video that is read"),
