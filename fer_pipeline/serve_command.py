@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from fer_pipeline.service.about import About
+    from fer_pipeline.service.limits import Limits
 
 _SPARE_SECONDS = 5
 _console = Console(stderr=True)
@@ -67,7 +68,7 @@ def serve(
             hosts=LOOPBACK_NAMES | {host} if local else None,
             threads=threads,
         )
-        _serve(app, listening, settings.serve_seconds)
+        _serve(app, listening, settings.service_limits)
     say(_console, "ended")
 
 
@@ -113,7 +114,7 @@ def _bound(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _serve(app: "FastAPI", listening: socket.socket, seconds: float) -> None:
+def _serve(app: "FastAPI", listening: socket.socket, limits: "Limits") -> None:
     """Serve until a signal; the answers under way are given first."""
     import uvicorn
 
@@ -132,7 +133,10 @@ def _serve(app: "FastAPI", listening: socket.socket, seconds: float) -> None:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=round(seconds) + _SPARE_SECONDS,
+        timeout_graceful_shutdown=round(limits.seconds) + _SPARE_SECONDS,
+        # Of each camera one frame is read and one waits: more would only be older.
+        ws_max_size=limits.frame_bytes,
+        ws_max_queue=2,
     )
     # uvicorn raises the signal that ended it once more when it has ended.
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -31,6 +31,18 @@ class ServiceSettings(BaseModel):
     serve_held_bytes: int = Field(
         _USUAL.held_bytes, ge=1, description="Bytes of bodies that it holds at once at most."
     )
+    serve_cameras: int = Field(
+        _USUAL.cameras, ge=0, description="Cameras that the service watches at once at most."
+    )
+    serve_videos: int = Field(
+        _USUAL.videos, ge=0, description="Videos that the service reads at once at most."
+    )
+    serve_video_bytes: int = Field(
+        _USUAL.video_bytes, ge=1, description="The service refuses larger videos."
+    )
+    serve_video_seconds: float = Field(
+        _USUAL.video_seconds, gt=0, description="The service refuses longer videos."
+    )
 
     @property
     def service_limits(self) -> Limits:

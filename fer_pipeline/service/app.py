@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from fer_pipeline import __version__
 from fer_pipeline.core.bounds import TooLargeError, UnreadableError
@@ -19,7 +19,9 @@ from fer_pipeline.core.recogniser import Recogniser
 from fer_pipeline.service.about import About, starter_model
 from fer_pipeline.service.access import KnownHosts, token_check
 from fer_pipeline.service.bodies import Asked, Switch, asked_of, boxes_of, read_body, sentence
+from fer_pipeline.service.browser import page_routes
 from fer_pipeline.service.limits import Limits
+from fer_pipeline.service.live import live_routes
 from fer_pipeline.service.metrics import CONTENT_TYPE, CountRequests, Metrics
 from fer_pipeline.service.room import FullError, Place, Room
 from fer_pipeline.service.schemas import (
@@ -29,6 +31,7 @@ from fer_pipeline.service.schemas import (
     PictureAnswer,
     Problem,
 )
+from fer_pipeline.service.videos import LINES, video_routes
 from fer_pipeline.service.work import Work
 
 _RETRY = {"Retry-After": "1"}
@@ -41,6 +44,7 @@ _PROBLEMS = {
     415: "The body is of no kind that is taken.",
     422: "What was sent is no picture, or a value is wrong.",
     503: "Too many requests are under way, or the picture wasn't read in time: ask again later.",
+    507: "There is no disk space for the video.",
 }
 _PICTURE = {"schema": {"type": "string", "format": "binary"}}
 _JSON_PICTURE = JsonPicture.model_json_schema()
@@ -83,7 +87,8 @@ def create_app(
 ) -> FastAPI:
     """The service of one model, as an ASGI application.
 
-    `token`, where there is one, must be sent with everything but /health and /openapi.json.
+    `token`, where there is one, must be sent with everything but /health, /openapi.json and the
+    files of the page.
     `hosts` are the names that it answers to, None: any. `about` says what the model is called,
     None: the starter. `threads` decode and crop, None: one for each core.
     """
@@ -167,6 +172,13 @@ def create_app(
         """What was counted, in Prometheus' text format."""
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
+    app.include_router(page_routes())
+    app.include_router(live_routes(room, token, limits))
+    videos = {"dependencies": guard, "response_class": StreamingResponse}
+    refused = _problems(408, 413, 415, 422, 503, 507)
+    app.include_router(
+        video_routes(limits, videos | {"responses": refusals | refused | {200: LINES}})
+    )
     app.add_exception_handler(RequestValidationError, _wrong_value)
     if hosts is not None:
         app.add_middleware(KnownHosts, names=hosts)

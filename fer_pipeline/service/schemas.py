@@ -3,12 +3,14 @@
 How an answer is made of a reading stands here too; who makes readings is in `work.py`.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from fer_pipeline.core.crop import Status
 from fer_pipeline.core.recogniser import Face, Reading
+from fer_pipeline.core.tracks import TrackedFace
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 GivenBox = tuple[Number, Number, Number, Number]
@@ -102,6 +104,71 @@ class PictureAnswer(BaseModel):
             left_out=left_out,
             model=model,
         )
+
+
+class FollowedFace(FaceAnswer):
+    """One face of a frame, which is followed from frame to frame."""
+
+    track: int = Field(description="The same number in every frame that the face is followed to.")
+
+    @classmethod
+    def followed(cls, face: TrackedFace) -> Self:
+        """The answer for a face of a frame."""
+        return cls(track=face.track, **dict(FaceAnswer.of(face.face)))
+
+
+class FrameAnswer(BaseModel):
+    """The faces of a camera's frame; their probabilities are smoothed over the last frames."""
+
+    width: int
+    height: int
+    faces: list[FollowedFace]
+    milliseconds: float = Field(description="From the frame's last byte to this answer.")
+
+    @classmethod
+    def of(cls, reading: Reading, faces: Sequence[TrackedFace], milliseconds: float) -> Self:
+        """The answer for a frame whose faces are followed."""
+        return cls(
+            width=reading.width or 0,
+            height=reading.height or 0,
+            faces=[FollowedFace.followed(face) for face in faces],
+            milliseconds=milliseconds,
+        )
+
+
+class VideoFacts(BaseModel):
+    """What a video is."""
+
+    width: int = Field(description="Of the upright frames, in pixels.")
+    height: int
+    seconds: float | None = Field(description="How long it says it is; null where it doesn't.")
+    every: float = Field(description="Seconds between two readings, at the least.")
+
+
+class VideoLine(BaseModel):
+    """The first line about a video."""
+
+    video: VideoFacts
+
+
+class MomentLine(BaseModel):
+    """The faces of one frame of a video; each frame is read for itself."""
+
+    time: float = Field(description="Seconds from the video's start.")
+    faces: list[FollowedFace]
+
+
+class VideoEnd(BaseModel):
+    """How the reading of a video ended."""
+
+    readings: int
+    reason: str | None = Field(description="Why it ended before the video's end; else null.")
+
+
+class EndLine(BaseModel):
+    """The last line about a video."""
+
+    end: VideoEnd
 
 
 class ModelAnswer(BaseModel):

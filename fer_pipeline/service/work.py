@@ -6,8 +6,9 @@ Requests come here with their body read; what is refused before stands in `app.p
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from fer_pipeline.core.crop import Status
 from fer_pipeline.core.recogniser import PreparedPicture, Reading, Recogniser
@@ -16,6 +17,8 @@ from fer_pipeline.service.bodies import Asked
 from fer_pipeline.service.limits import Limits
 from fer_pipeline.service.metrics import Metrics
 from fer_pipeline.service.room import Place
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,15 @@ class Work:
     def ready(self) -> bool:
         """Whether pictures are read."""
         return self._batcher.alive
+
+    @property
+    def recogniser(self) -> Recogniser:
+        """The model, within the bounds of the service."""
+        return self._recogniser
+
+    def submit(self, step: Callable[[], T]) -> "Future[T]":
+        """Do a step of longer work in one of the threads, in turn with pictures."""
+        return self._pool.submit(step)
 
     def close(self) -> None:
         """End the threads, once they have done what was asked."""

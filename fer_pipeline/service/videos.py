@@ -1,0 +1,207 @@
+"""Videos over HTTP: a file in, a line of JSON for each moment that is read, as soon as it is.
+
+How the file comes is in `uploads.py`, how it is decoded in `core/video.py`. The first line tells of
+the video, the last one how its reading ended.
+"""
+
+import asyncio
+import math
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
+
+from fer_pipeline.core.bounds import UnreadableError
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.tracks import FaceTracks
+from fer_pipeline.core.video import Frame, Video, open_video
+from fer_pipeline.service.limits import Limits
+from fer_pipeline.service.schemas import (
+    EndLine,
+    FollowedFace,
+    MomentLine,
+    VideoEnd,
+    VideoFacts,
+    VideoLine,
+)
+from fer_pipeline.service.uploads import VIDEO, Upload
+from fer_pipeline.service.work import Work
+
+T = TypeVar("T")
+
+EVERY = 0.5
+"""Seconds between two readings, where nothing else is asked."""
+LEAST, MOST = 0.1, 60.0
+
+NDJSON = "application/x-ndjson"
+_RETRY = {"Retry-After": "10"}
+_CLOSE = 1e-6
+_PATIENCE = 2.5
+"""Readings for which a face may be away before it counts as another one."""
+_REMEDY = ": give the path of a video"
+_FORM = {
+    "type": "object",
+    "properties": {
+        VIDEO: {"type": "string", "format": "binary", "description": "A video's bytes."},
+        "every": {
+            "type": "string",
+            "description": f"Seconds between two readings, {LEAST:g} to {MOST:g}; else {EVERY:g}.",
+        },
+    },
+    "required": [VIDEO],
+    "additionalProperties": False,
+}
+_BODY = {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}
+LINES = {
+    "description": "A line of JSON with `video`, one for each moment with `time` and `faces`, and "
+    "one with `end`.",
+    "content": {NDJSON: {"schema": {"type": "string"}}},
+}
+"""The answer, as OpenAPI describes it."""
+
+
+def video_routes(limits: Limits, settings: Mapping[str, Any]) -> APIRouter:
+    """The route `/video`, with these settings of FastAPI; the application's state has `Work`."""
+    router = APIRouter()
+    places = threading.BoundedSemaphore(limits.videos)
+
+    @router.post("/video", openapi_extra={"requestBody": _BODY}, **settings)
+    async def video(request: Request) -> StreamingResponse:
+        """Find the faces of a video and tell their expressions, one moment after another."""
+        if not places.acquire(blocking=False):
+            count = "1 video is" if limits.videos == 1 else f"{limits.videos} videos are"
+            raise HTTPException(503, f"{count} read already: ask again later", _RETRY)
+        reading = _Reading(request.app.state.work, limits, places.release)
+        try:
+            first = await reading.begin(request)
+        except BaseException:
+            reading.end()
+            raise
+        return _Lines(first, reading)
+
+    return router
+
+
+class _Reading:
+    """One video that is read, in the threads of the service, a moment at a time."""
+
+    def __init__(self, work: Work, limits: Limits, then: Callable[[], None]) -> None:
+        """`then` is called when the video is gone."""
+        self._work, self._limits = work, limits
+        self._due, self._readings = 0.0, 0
+        self._step: Future[Any] | None = None
+        self._kept = ExitStack()
+        self._kept.callback(then)
+        self._upload = Upload()
+        self._kept.callback(self._upload.remove)
+
+    async def begin(self, request: Request) -> Sequence[BaseModel]:
+        """Take the video, and read its first moment; raises HTTPException for what is none."""
+        fields = await self._upload.receive(request, ("every",), self._limits)
+        self._every = _seconds(fields.get("every"))
+        # Only to tell who is who: each moment is read for itself.
+        self._tracks = FaceTracks(smoothing=0.0, patience=_PATIENCE * self._every)
+        return await self._do(self._opened)
+
+    async def lines(self, first: Sequence[BaseModel]) -> AsyncIterator[str]:
+        """All lines, of which the first are there."""
+        for line in first:
+            yield f"{line.model_dump_json()}\n"
+        while not isinstance(line, EndLine):
+            line = await self._do(self._next)
+            yield f"{line.model_dump_json()}\n"
+
+    def end(self) -> None:
+        """Remove the video, once no thread reads it any more."""
+        if self._step is None:
+            self._kept.close()
+        else:
+            self._step.add_done_callback(lambda _: self._kept.close())
+
+    async def _do(self, step: Callable[[], T]) -> T:
+        self._step = self._work.submit(step)
+        return await asyncio.wrap_future(self._step)
+
+    def _opened(self) -> Sequence[BaseModel]:
+        video = self._open()
+        self._frames = iter(video)
+        first = self._next()
+        if isinstance(first, EndLine):
+            raise HTTPException(422, self._told(first.end.reason or "it holds no frame"))
+        facts = VideoFacts(
+            width=video.width, height=video.height, seconds=video.seconds, every=self._every
+        )
+        return VideoLine(video=facts), first
+
+    def _open(self) -> Video:
+        try:
+            video = self._kept.enter_context(open_video(self._upload.path))
+        except InputError as error:
+            raise HTTPException(422, self._told(f"{error}")) from error
+        most = self._limits.video_seconds
+        if video.seconds is not None and video.seconds > most:
+            raise HTTPException(
+                413, f"a video of {video.seconds:,.0f} seconds, more than {most:g}: send a part"
+            )
+        return video
+
+    def _next(self) -> MomentLine | EndLine:
+        """The next moment that is due."""
+        reason = None
+        try:
+            for frame in self._frames:
+                if frame.seconds + _CLOSE < self._due:
+                    continue
+                if frame.seconds > self._limits.video_seconds:
+                    reason = f"only the first {self._limits.video_seconds:g} seconds were read"
+                    break
+                self._due = max(self._due + self._every, frame.seconds)
+                return self._read(frame)
+        except UnreadableError as error:
+            reason = self._told(f"{error}")
+        return EndLine(end=VideoEnd(readings=self._readings, reason=reason))
+
+    def _read(self, frame: Frame) -> MomentLine:
+        self._readings += 1
+        found = self._work.recogniser.read(frame.pixels, order="bgr", small=False)
+        tracked = self._tracks.update(found[: self._limits.faces], frame.seconds)
+        return MomentLine(
+            time=frame.seconds, faces=[FollowedFace.followed(face) for face in tracked]
+        )
+
+    def _told(self, reason: str) -> str:
+        """A reason for who sent the file: where it stands here is nobody else's business."""
+        return reason.replace(str(self._upload.path), "the file").removesuffix(_REMEDY)
+
+
+class _Lines(StreamingResponse):
+    """The lines as they come; the video goes with them, however they end."""
+
+    def __init__(self, first: Sequence[BaseModel], reading: _Reading) -> None:
+        # A proxy that collects the answer would hide how far it is.
+        super().__init__(
+            reading.lines(first), media_type=NDJSON, headers={"X-Accel-Buffering": "no"}
+        )
+        self._reading = reading
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._reading.end()
+
+
+def _seconds(every: str | None) -> float:
+    try:
+        seconds = EVERY if every is None else float(every)
+    except ValueError:
+        seconds = math.nan
+    if not LEAST <= seconds <= MOST:
+        raise HTTPException(422, f"every: give seconds from {LEAST:g} to {MOST:g}")
+    return seconds
