@@ -25,11 +25,11 @@ PHONE = {"width": 390, "height": 844}
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """A browser; the test is skipped, or fails, where the system has none."""
+def chromium(*more: str) -> Iterator[Browser]:
+    """A browser, with more switches; the test is skipped, or fails, where the system has none."""
     program = require_program("chromium")
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=str(program), args=list(QUIET))
+        browser = driver.chromium.launch(executable_path=str(program), args=[*QUIET, *more])
         try:
             yield browser
         finally:

@@ -13,6 +13,8 @@ from fer_pipeline_tests.service.running import Client
 
 EXAMPLES = 60
 OPERATIONS = ("POST /recognise", "GET /model", "GET /health", "GET /metrics")
+VIDEO = "POST /video"
+"""Only a video is answered with 200, and none is made up here."""
 REFUSALS = {"400", "408", "413", "415", "422", "503"}
 
 # That text is base64, and its bytes a picture, is more than a schema can say.
@@ -29,6 +31,7 @@ def schema(recogniser: Recogniser) -> schemathesis.BaseSchema:
     [
         *((label, GenerationMode.POSITIVE) for label in OPERATIONS),
         ("POST /recognise", GenerationMode.NEGATIVE),
+        (VIDEO, GenerationMode.NEGATIVE),
     ],
 )
 def test_every_answer_is_described_and_none_is_an_error_of_the_server(
@@ -52,12 +55,12 @@ def test_every_answer_is_described_and_none_is_an_error_of_the_server(
     if mode is GenerationMode.POSITIVE:
         assert seen[200]
     else:
-        assert len(seen) > 1
+        assert any(status >= 400 for status in seen)
 
 
 def test_every_refusal_and_every_kind_of_body_is_described(client: Client) -> None:
     described = client.get("/openapi.json").json
-    assert set(described["paths"]) == {label.split()[1] for label in OPERATIONS}
+    assert set(described["paths"]) == {label.split()[1] for label in (*OPERATIONS, VIDEO)}
     asked = described["paths"]["/recognise"]["post"]
     assert set(asked["responses"]) == {"200", *REFUSALS}
     problem = {"$ref": "#/components/schemas/Problem"}

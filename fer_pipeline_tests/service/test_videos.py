@@ -1,0 +1,161 @@
+"""Videos over HTTP: each moment as the library reads it, and nothing is left of the file."""
+
+import json
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fer_pipeline.core.recogniser import Recogniser
+from fer_pipeline.core.video import open_video
+from fer_pipeline.service.app import create_app
+from fer_pipeline.service.limits import Limits
+from fer_pipeline_tests.service.moving import write_film
+from fer_pipeline_tests.service.running import Answer, Client, form, running
+
+SCENES = ("Happiness", "Surprise", "nobody", "Happiness")
+LIMITS = Limits(video_bytes=300_000, video_seconds=5.0, videos=1)
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return write_film(tmp_path_factory.mktemp("film") / "film.webm", SCENES).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of temporary files while the service runs."""
+    folder = tmp_path_factory.mktemp("temporary")
+    usual, tempfile.tempdir = tempfile.tempdir, str(folder)
+    yield folder
+    tempfile.tempdir = usual
+
+
+@pytest.fixture(scope="module")
+def service(recogniser: Recogniser, kept: Path) -> Iterator[Client]:  # noqa: ARG001
+    with running(create_app(recogniser, LIMITS)) as started:
+        yield started
+
+
+def sent(client: Client, video: bytes, **fields: str) -> Answer:
+    body, kind = form({**fields, "video": video})
+    return client.ask("POST", "/video", body, kind)
+
+
+def lines(answer: Answer) -> list[Any]:
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/x-ndjson")
+    return [json.loads(line) for line in answer.body.splitlines()]
+
+
+def until_gone(folder: Path) -> None:
+    """The file goes when the thread that reads it is done, which may be after the answer."""
+    deadline = time.monotonic() + 10
+    while list(folder.iterdir()):
+        assert time.monotonic() < deadline, list(folder.iterdir())
+        time.sleep(0.02)
+
+
+def test_moments_are_read_as_the_library_reads_their_frames(
+    service: Client, kept: Path, film: bytes, recogniser: Recogniser, tmp_path: Path
+) -> None:
+    (tmp_path / "film.webm").write_bytes(film)
+    first, *moments, last = lines(sent(service, film, every="0.4"))
+    with open_video(tmp_path / "film.webm") as video:
+        frames = list(video)
+        facts = {"width": 320, "height": 240, "seconds": video.seconds, "every": 0.4}
+    assert first == {"video": facts}
+    due = frames[::4]
+    assert [moment["time"] for moment in moments] == pytest.approx([f.seconds for f in due])
+    for moment, frame in zip(moments, due, strict=True):
+        faces = recogniser.read(frame.pixels, order="bgr", small=False)
+        for told, face in zip(moment["faces"], faces, strict=True):
+            assert told["label"] == face.label
+            assert told["probabilities"] == pytest.approx(face.probabilities, abs=1e-5)
+    labels = [moment["faces"][0]["label"] if moment["faces"] else None for moment in moments]
+    assert list(dict.fromkeys(labels)) == ["Happiness", "Surprise", None]
+    assert labels[-1] == "Happiness"
+    assert last == {"end": {"readings": len(due), "reason": None}}
+    until_gone(kept)
+
+
+def test_a_face_that_is_away_for_long_is_another_one(service: Client, film: bytes) -> None:
+    _, *moments, _ = lines(sent(service, film, every="0.2"))
+    tracks = [face["track"] for moment in moments for face in moment["faces"]]
+    assert list(dict.fromkeys(tracks)) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("video", "fields", "status", "sentence"),
+    [
+        (b"GIF89a? no, a text", {}, 422, "the file is a text file"),
+        (bytes(range(256)) * 40, {}, 422, "can't be read as a video"),
+        (b"", {}, 422, "no field `video` with a video"),
+        (b"\0" * 300_001, {}, 413, "a video of more than 300,000 bytes"),
+        (None, {"every": "0.01"}, 422, "every: give seconds from 0.1 to 60"),
+        (None, {"every": "often"}, 422, "every: give seconds from 0.1 to 60"),
+        (None, {"every": "nan"}, 422, "every: give seconds from 0.1 to 60"),
+        (None, {"every": "1" * 101}, 422, "every is longer than 100 bytes"),
+        (None, {"speed": "1"}, 422, "a field that isn't known: give video, every"),
+    ],
+)
+def test_what_cannot_be_read_is_one_sentence_and_leaves_nothing(
+    service: Client,
+    kept: Path,
+    film: bytes,
+    video: bytes | None,
+    fields: dict[str, str],
+    status: int,
+    sentence: str,
+) -> None:
+    answer = sent(service, film if video is None else video, **fields)
+    assert answer.status == status
+    assert sentence in answer.detail
+    assert str(kept) not in answer.detail
+    until_gone(kept)
+
+
+def test_other_bodies_are_refused(service: Client, film: bytes) -> None:
+    assert service.ask("POST", "/video", film, "video/webm").status == 415
+    cut = form({"video": film})
+    assert service.ask("POST", "/video", cut[0][:-40], cut[1]).detail.startswith("the form ends")
+
+
+def test_a_video_that_is_too_long_is_refused_before_it_is_read(
+    recogniser: Recogniser, kept: Path, film: bytes
+) -> None:
+    with running(create_app(recogniser, replace(LIMITS, video_seconds=2.5))) as client:
+        answer = sent(client, film)
+    assert answer.status == 413
+    assert "a video of 4 seconds, more than 2.5" in answer.detail
+    until_gone(kept)
+
+
+def test_who_goes_away_takes_the_video_along_and_leaves_the_place_to_others(
+    service: Client, kept: Path, film: bytes
+) -> None:
+    body, kind = form({"every": "0.1", "video": film})
+    head = f"POST /video HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}"
+    with socket.create_connection(("127.0.0.1", service.port)) as line:
+        line.sendall(head.encode() + b"\r\n\r\n" + body[:-100])
+        deadline = time.monotonic() + 10
+        while not list(kept.iterdir()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        refused = sent(service, film)
+        assert (refused.status, refused.headers["retry-after"]) == (503, "10")
+        assert refused.detail.startswith("1 video is read already")
+        line.sendall(body[-100:])
+        assert line.recv(100).startswith(b"HTTP/1.1 200")
+    until_gone(kept)
+    assert len(lines(sent(service, film, every="2"))) == 4
+
+
+def test_a_video_needs_the_token(recogniser: Recogniser, kept: Path, film: bytes) -> None:
+    with running(create_app(recogniser, LIMITS, "open sesame")) as client:
+        assert sent(client, film).status == 401
+    assert list(kept.iterdir()) == []
