@@ -1,8 +1,8 @@
 """How often the starter model is right, beside other packages on the same faces.
 
 Every package answers in its own process and through its own code. Where faces are cut out of
-photos by the listed box, other packages are tried with smaller and larger boxes too, and the best
-counts: their authors may have framed faces otherwise.
+photos by the listed box, each is tried with smaller and larger boxes too, and its best size
+counts: all were trained on faces that others had framed.
 """
 
 import json
@@ -18,22 +18,22 @@ import numpy.typing as npt
 from benchmarks.harness import Bench, Figures, Peers, Side, run_side
 from benchmarks.labelled import Labelled, labelled_faces, positions, scores_of
 from benchmarks.page import measured
+from benchmarks.peers import grown
 from fer_pipeline.core.intervals import Estimate
 
 START, END = "<!-- peers -->", "<!-- end of peers -->"
-_SIZES = (0.8, 0.9, 1.0, 1.1)
-"""Sides of the squares that peers are given, in longer sides of the listed box."""
+_SIZES: Sequence[float] = (0.8, 0.9, 1.0, 1.1)
+"""Sides of the squares that are tried, in longer sides of the listed box."""
 _HEAD = ("faces", "package", "accuracy", "balanced accuracy", "macro-F1", "given", "n")
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A package, the side that leaves its answers in `out`, and the sizes of box that it tries."""
+    """A package, and the side that leaves its answers in `out`."""
 
     package: str
     side: Side
     out: Path
-    sizes: Sequence[float]
 
 
 def table(bench: Bench, peers: Peers) -> str | None:
@@ -48,7 +48,7 @@ def table(bench: Bench, peers: Peers) -> str | None:
             folder = bench.data / f"labelled-{kind}"
             faces = labelled_faces(kind, root, folder, bench.tell)
             bench.tell(f"answers on {name}")
-            lines += [f"| {name} | {line} |" for line in _lines(faces, _asked(faces, peers))]
+            lines += [f"| {name} | {line} |" for line in _lines(faces, peers)]
     if not lines:
         return None
     return "\n".join(
@@ -56,40 +56,41 @@ def table(bench: Bench, peers: Peers) -> str | None:
     )
 
 
-def ours(faces: str, out: str, whole: bool) -> Figures:
-    """What the starter model says of each listed face."""
+def ours(faces: str, out: str, sizes: Sequence[float]) -> Figures:
+    """What the starter model says of each listed face, for each size of the box in turn."""
     from fer_pipeline.core.recogniser import Recogniser
 
+    recogniser = Recogniser.load()
     listed = json.loads(Path(faces).read_text())
-    boxes = [None if box is None else [box] for _, box in listed]
-    readings = Recogniser.load().read_many([file for file, _ in listed], boxes=boxes, whole=whole)
-    said = [reading.faces[0].label if reading.faces else None for reading in readings]
-    Path(out).write_text(json.dumps([said]))
+
+    def labels(size: float) -> list[str | None]:
+        boxes = [None if box is None else [grown(box, size)] for _, box in listed]
+        # Where there is no box, the picture is the face.
+        readings = recogniser.read_many([file for file, _ in listed], boxes=boxes, whole=True)
+        return [reading.faces[0].label if reading.faces else None for reading in readings]
+
+    Path(out).write_text(json.dumps([labels(size) for size in sizes]))
     return {"faces": len(listed)}
 
 
-def _asked(faces: Labelled, peers: Peers) -> list[_Asked]:
+def _asked(faces: Labelled, sizes: Sequence[float], peers: Peers) -> list[_Asked]:
     """Everyone who is asked, the starter model and what peers there are."""
-    whole = faces.whole
-    sizes = (1.0,) if whole else _SIZES
-
-    def asked(package: str, function: str, python: str | None, **given: object) -> _Asked:
+    functions = {"starter model": ("accuracy:ours", None)} | {
+        peers.named(package): (f"peers:{package}_faces", peers.python) for package in peers.versions
+    }
+    found = []
+    for package, (function, python) in functions.items():
         out = faces.listed.with_name(f"{package}.json")
-        given = {"faces": str(faces.listed), "out": str(out), **given}
+        given = {"faces": str(faces.listed), "out": str(out), "sizes": sizes}
         side = Side(function, given, one_core=False, python=python)
-        return _Asked(package, side, out, (1.0,) if python is None else sizes)
-
-    return [
-        asked("starter model", "accuracy:ours", None, whole=whole),
-        *(
-            asked(peers.named(package), f"peers:{package}_faces", peers.python, sizes=sizes)
-            for package in peers.versions
-        ),
-    ]
+        found.append(_Asked(package, side, out))
+    return found
 
 
-def _lines(faces: Labelled, asked: Sequence[_Asked]) -> list[str]:
+def _lines(faces: Labelled, peers: Peers) -> list[str]:
     """The best answers of each package, best package first, on the faces that all answered."""
+    sizes = (1.0,) if faces.whole else _SIZES
+    asked = _asked(faces, sizes, peers)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         answers = list(pool.map(_answers, asked))
     kept = np.all([one >= 0 for of_package in answers for one in of_package], axis=0)
@@ -100,7 +101,7 @@ def _lines(faces: Labelled, asked: Sequence[_Asked]) -> list[str]:
     for one, of_package in zip(asked, answers, strict=True):
         scores = [scores_of(faces, said, kept) for said in of_package]
         best = max(range(len(scores)), key=lambda at: scores[at][0].value)
-        given = "the picture" if faces.whole else f"{one.sizes[best]:g} of the listed box"
+        given = "the picture" if faces.whole else f"{sizes[best]:g} of the listed box"
         cells = [one.package, *map(_estimate, scores[best]), given, n]
         found.append((scores[best][0].value, " | ".join(cells)))
     return [line for _, line in sorted(found, reverse=True)]
