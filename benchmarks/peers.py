@@ -26,7 +26,7 @@ for package in %r:
         pass
 print(json.dumps(found))
 """
-_SECONDS = 2.0
+_SECONDS = 1.0
 _BATCH = 64
 _SIDE_OF_FER = 64
 Box = Sequence[float]
