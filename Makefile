@@ -31,8 +31,8 @@ lint: $(STAMP) ## check style, formatting and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: $(STAMP) ## measure speed and memory, write docs/performance.md (an hour or so)
-	$(BIN)/python -m benchmarks
+bench: $(STAMP) ## measure speed and memory, write docs/performance.md (an hour or so; PEERS=PYTHON)
+	$(BIN)/python -m benchmarks $(if $(PEERS),--peers $(PEERS))
 
 ui: $(STAMP) ## open Dagster and MLflow on what was run before
 	$(BIN)/fer-pipeline ui

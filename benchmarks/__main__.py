@@ -9,8 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import batches, crop, detect, index, manifest, page, stage
-from benchmarks.harness import Bench, Row, Subject, limited
+from benchmarks import accuracy, batches, crop, detect, index, manifest, page, recognise, stage
+from benchmarks.harness import Bench, Peers, Row, Subject, limited
+from benchmarks.peers import PACKAGES, versions
 
 SUBJECTS: Mapping[str, Subject] = {
     "index": index.rows,
@@ -19,28 +20,30 @@ SUBJECTS: Mapping[str, Subject] = {
     "detect": detect.rows,
     "stage": stage.rows,
     "batches": batches.rows,
+    "recognise": recognise.rows,
 }
 _PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
-_REAL = "FER_BENCH_DATA"
+_REAL, _FER2013 = "FER_BENCH_DATA", "FER_BENCH_FER2013"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what was asked for, show the table, write it to the page; give the exit code."""
+    """Measure what was asked for, show the tables, write them to the page; give the exit code."""
     options = _parser().parse_args(arguments)
     console = Console(stderr=True)
     try:
         chosen = limited(list(SUBJECTS), options.only)
+        real, fer2013 = _folder(_REAL), _folder(_FER2013)
+        peers = Peers(options.peers, versions(options.peers)) if options.peers else None
     except ValueError as error:
         console.print(str(error), style="red")
         return 2
-    real = Path(os.environ[_REAL]).resolve() if os.environ.get(_REAL) else None
     if real is None:
         console.print(f"{_REAL} names no folder: work on real photos is left out.")
-    elif not real.is_dir():
-        console.print(f"{_REAL} is {real}, which is no folder.", style="red")
-        return 2
+    if "recognise" in chosen:
+        _say_what_is_left_out(console, peers, fer2013)
     options.data.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
+    beside = None
     with console.status("starting") as status:
         for name in chosen:
 
@@ -53,19 +56,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 rows=options.rows,
                 repeats=options.repeats,
                 real=real,
+                fer2013=fer2013,
+                peers=peers,
                 tell=tell,
             )
             for row in SUBJECTS[name](bench):
                 missed = "" if row.met else f", [red]missed: {row.target:g}[/red]"
                 console.print(f"{row.work}: {row.ours} (ratio {row.ratio:.2f}{missed})")
                 rows.append(row)
-    text = page.table(rows)
-    print(text)
+            if name == "recognise" and peers is not None:
+                beside = accuracy.table(bench, peers)
     # The page's figures are of one run: a part of them is only shown.
     target = options.page or (None if options.only else _PAGE)
-    if target is not None:
-        page.write(target, text)
+    for text, start, end in (
+        (page.table(rows), page.START, page.END),
+        (beside, accuracy.START, accuracy.END),
+    ):
+        if text is not None:
+            print(text)
+            if target is not None:
+                page.write(target, text, start, end)
     return 0
+
+
+def _folder(variable: str) -> Path | None:
+    """The folder that a variable names, None where it names none; ValueError for what is none."""
+    if not os.environ.get(variable):
+        return None
+    folder = Path(os.environ[variable]).resolve()
+    if not folder.is_dir():
+        raise ValueError(f"{variable} is {folder}, which is no folder.")
+    return folder
+
+
+def _say_what_is_left_out(console: Console, peers: Peers | None, fer2013: Path | None) -> None:
+    if peers is None:
+        console.print("no --peers: rows beside other packages, accuracy with them, are left out.")
+        return
+    for package in PACKAGES:
+        if package not in peers.versions:
+            console.print(f"{peers.python} has no {package}: rows beside it are left out.")
+    if fer2013 is None:
+        console.print(f"{_FER2013} names no folder: accuracy on FER2013 is left out.")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,6 +113,11 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path(tempfile.gettempdir()) / "fer-pipeline-bench",
         help="folder for drawn photos and lists, used again by the next run",
+    )
+    parser.add_argument(
+        "--peers",
+        metavar="PYTHON",
+        help="interpreter that has other packages to measure beside, see docs/performance.md",
     )
     parser.add_argument(
         "--page", type=Path, help="page to write; docs/performance.md where nothing is left out"

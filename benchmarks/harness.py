@@ -26,12 +26,14 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 class Side:
     """One side of a comparison: `function` is `module:name` below `benchmarks`.
 
-    With `one_core` its process is kept on one core, where the system can do that.
+    With `one_core` its process is kept on one core, where the system can do that. `python` is
+    the interpreter that runs it, None for this one.
     """
 
     function: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     one_core: bool = True
+    python: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,31 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Peers:
+    """Other packages for the same work: the interpreter that has them, and their versions."""
+
+    python: str
+    versions: Mapping[str, str]
+
+    def named(self, package: str) -> str:
+        """The package with its version, for the table."""
+        return f"{package} {self.versions[package]}"
+
+
+@dataclass(frozen=True)
 class Bench:
-    """How to measure: the folder for data, sizes, repeats, and who is told of progress."""
+    """How to measure: the folder for data, sizes, repeats, and who is told of progress.
+
+    `real` is the root of an AffectNet release, `fer2013` that of FER2013 as Parquet files.
+    """
 
     data: Path
     photos: int
     rows: int
     repeats: int
     real: Path | None
+    fer2013: Path | None
+    peers: Peers | None
     tell: Callable[[str], None]
 
     def medians(self, sides: Mapping[str, Side]) -> dict[str, Figures]:
@@ -96,7 +115,7 @@ def run_side(side: Side) -> Figures:
     if side.one_core:
         environment |= dict.fromkeys(_THREADS, "1")
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.side", order],
+        [side.python or sys.executable, "-m", "benchmarks.side", order],
         cwd=_REPOSITORY,
         env=environment,
         capture_output=True,

@@ -16,6 +16,7 @@ _PACKAGES = (
     "dagster",
     "keras",
     "numpy",
+    "onnxruntime",
     "opencv-python-headless",
     "pandas",
     "pyarrow",
@@ -28,7 +29,7 @@ def table(rows: Sequence[Row]) -> str:
     """The figures as Markdown, with date, machine and versions above."""
     head = ("work", "ours", "beside", "ratio", "target", "n, repeats")
     lines = [
-        f"Measured on {datetime.now(UTC):%Y-%m-%d}: {machine()}; {versions()}.",
+        measured(),
         "",
         f"| {' | '.join(head)} |",
         f"|{'---|' * len(head)}",
@@ -39,6 +40,11 @@ def table(rows: Sequence[Row]) -> str:
         cells = [row.work, row.ours, row.beside, f"{row.ratio:.2f}", target, row.n]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def measured() -> str:
+    """When, on what machine and with which packages."""
+    return f"Measured on {datetime.now(UTC):%Y-%m-%d}: {machine()}; {versions()}."
 
 
 def write(page: Path, text: str, start: str = START, end: str = END) -> None:

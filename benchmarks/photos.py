@@ -116,6 +116,16 @@ def read_faces(path: str) -> list[Face]:
     return [(file, tuple(box)) for file, box in json.loads(Path(path).read_text())]
 
 
+def photographed(rng: Any, image: Image) -> Image:
+    """Noise and light of its own, so that a JPEG has as much to say as that of a camera."""
+    height, width = image.shape[:2]
+    tile = _noise()
+    turned = np.roll(tile, rng.integers(0, len(tile), 2).tolist(), axis=(0, 1))
+    times = (-(-height // len(tile)), -(-width // len(tile)), 1)
+    noise = np.tile(turned, times)[:height, :width]
+    return np.asarray(np.clip(image + noise + rng.uniform(-12, 12), 0, 255), np.uint8)
+
+
 def _rows_of(root: Path, name: str) -> list[str]:
     lines = (root / LIST_FILES[name]).read_text().split("\n")
     return [line for line in lines if line and not line.startswith("subDirectory")]
@@ -138,7 +148,7 @@ def _draw(work: tuple[str, str, int, int]) -> dict[str, list[str]]:
         image, box, points = (_portrait if kind == "portrait" else _large)(
             rng, drawn.image, drawn.box, drawn.landmarks
         )
-        image = _photographed(rng, image)
+        image = photographed(rng, image)
         if rng.random() < 0.5:
             width = image.shape[1]
             image = np.ascontiguousarray(image[:, ::-1])
@@ -179,16 +189,6 @@ def _large(rng: Any, image: Image, box: Any, points: Any) -> tuple[Image, Any, A
     scale = rng.uniform(1800, 3200) / _SIDE
     large = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     return np.asarray(large, np.uint8), tuple(round(side * scale) for side in box), points * scale
-
-
-def _photographed(rng: Any, image: Image) -> Image:
-    """Noise and light of its own, so that a JPEG has as much to say as that of a camera."""
-    height, width = image.shape[:2]
-    tile = _noise()
-    turned = np.roll(tile, rng.integers(0, len(tile), 2).tolist(), axis=(0, 1))
-    times = (-(-height // len(tile)), -(-width // len(tile)), 1)
-    noise = np.tile(turned, times)[:height, :width]
-    return np.asarray(np.clip(image + noise + rng.uniform(-12, 12), 0, 255), np.uint8)
 
 
 @cache
