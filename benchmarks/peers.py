@@ -90,57 +90,51 @@ def photos_of(name: str, data: Sequence[bytes], found: Callable[[bytes], bool]) 
     return {f"{name}_rate": len(data) / took, f"{name}_found": faces / len(data)}
 
 
-def fer_faces(faces: str, out: str, sizes: Sequence[float]) -> Figures:
+def fer_faces(faces: str, out: str) -> Figures:
     """What it says of each listed face, without the ten pixels that it adds around any box."""
     import cv2
     from fer.fer import FER
 
     recogniser = FER(offsets=(0, 0))
 
-    def label(file: str, box: Box | None, size: float) -> str | None:
+    def label(file: str, box: Box | None) -> str | None:
         image: Any = cv2.imread(file)
-        square = (0, 0, image.shape[1], image.shape[0]) if box is None else grown(box, size)
-        said = recogniser.detect_emotions(image, [square])
+        frame = (0, 0, image.shape[1], image.shape[0]) if box is None else square(box)
+        said = recogniser.detect_emotions(image, [frame])
         return _most_probable(said[0]["emotions"]) if said else None
 
-    return _answer(faces, out, sizes, label)
+    return _answer(faces, out, label)
 
 
-def facex_faces(faces: str, out: str, sizes: Sequence[float]) -> Figures:
+def facex_faces(faces: str, out: str) -> Figures:
     """What it says of each listed face, cut out of the grey photo as its `predict` does it."""
     import cv2
     import facex
 
     worker = facex.PoolManager(pool_size=1).get_worker("benchmark")
 
-    def label(file: str, box: Box | None, size: float) -> str | None:
+    def label(file: str, box: Box | None) -> str | None:
         image: Any = cv2.imread(file, cv2.IMREAD_GRAYSCALE)
         if box is not None:
-            left, top, width, height = grown(box, size)
+            left, top, width, height = square(box)
             image = image[max(0, top) : max(0, top + height), max(0, left) : max(0, left + width)]
         return _most_probable(worker.detect_emotion(image)) if image.size else None
 
-    return _answer(faces, out, sizes, label)
+    return _answer(faces, out, label)
 
 
-def grown(box: Box, factor: float) -> tuple[int, int, int, int]:
-    """The square around the box's longer side times `factor`, with the same centre, in pixels."""
+def square(box: Box) -> tuple[int, int, int, int]:
+    """The square around the box's longer side, with the same centre, in pixels."""
     x, y, width, height = box
-    side = max(width, height) * factor
+    side = max(width, height)
     left, top = x + (width - side) / 2, y + (height - side) / 2
     return round(left), round(top), round(side), round(side)
 
 
-def _answer(
-    faces: str,
-    out: str,
-    sizes: Sequence[float],
-    label: Callable[[str, Box | None, float], str | None],
-) -> Figures:
-    """Leave the labels of all faces, for each size of the box in turn, as JSON."""
+def _answer(faces: str, out: str, label: Callable[[str, Box | None], str | None]) -> Figures:
+    """Leave the labels of all faces as JSON."""
     listed = json.loads(Path(faces).read_text())
-    said = [[label(file, box, size) for file, box in listed] for size in sizes]
-    Path(out).write_text(json.dumps(said))
+    Path(out).write_text(json.dumps([label(file, box) for file, box in listed]))
     return {"faces": len(listed)}
 
 

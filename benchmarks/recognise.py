@@ -43,8 +43,7 @@ def rows(bench: Bench) -> Iterator[Row]:
     memory = {"folder": folders["drawn"], "count": some}
     sides = {
         "expression": Side("recognise:network"),
-        "photos": Side("recognise:photos", {"folders": folders, "small": False}),
-        "photos, small faces too": Side("recognise:photos", {"folders": folders, "small": True}),
+        "photos": Side("recognise:photos", {"folders": folders}),
         "start": Side("recognise:start", {"program": _OURS, "photo": photo}),
         "some photos": Side("recognise:many", memory),
         "many photos": Side("recognise:many", {**memory, "count": _MANY * some}),
@@ -71,7 +70,14 @@ def rows(bench: Bench) -> Iterator[Row]:
     if peer is not None:
         for name, folder in folders.items():
             size = bench.times(len(list(Path(folder).iterdir())), "photos")
-            yield from _photo_rows(name, found, peer, named, size)
+            yield Row(
+                f"JPEG of 640x480 to expressions, {name} photos, one core",
+                _photos(found["photos"], name),
+                f"{named}, its own detector: {_photos(peer, name)}",
+                found["photos"][f"{name}_rate"] / peer[f"{name}_rate"],
+                3.0,
+                size,
+            )
     yield _absolute(
         "start of Python to the first answer on a photo, library, one core",
         seconds(found["start"]),
@@ -123,24 +129,6 @@ def _absolute(
     return Row(work, ours, f"{target}; {peer}" if peer else target, ratio, 1.0, n, at_least)
 
 
-def _photo_rows(
-    name: str, found: Mapping[str, Figures], peer: Figures, named: str, size: str
-) -> Iterator[Row]:
-    beside = f"{named}, its own detector: {_photos(peer, name)}"
-    for side, what, target in (
-        ("photos", "", 3.0),
-        ("photos, small faces too", ", small faces looked for too", None),
-    ):
-        yield Row(
-            f"JPEG of 640x480 to expressions, {name} photos{what}, one core",
-            _photos(found[side], name),
-            beside,
-            found[side][f"{name}_rate"] / peer[f"{name}_rate"],
-            target,
-            size,
-        )
-
-
 def _photos(figures: Figures, name: str) -> str:
     return f"{rate(figures, f'{name}_rate', 'photos/s')}, a face in {figures[f'{name}_found']:.0%}"
 
@@ -157,7 +145,7 @@ def network() -> Figures:
     return {"rate": rate_of(lambda: starter.probabilities(crops), _BATCH)}
 
 
-def photos(folders: Mapping[str, str], small: bool) -> Figures:
+def photos(folders: Mapping[str, str]) -> Figures:
     import cv2
 
     from fer_pipeline.core.recogniser import Recogniser
@@ -167,7 +155,7 @@ def photos(folders: Mapping[str, str], small: bool) -> Figures:
     figures: dict[str, float] = {}
     for name, folder in folders.items():
         data = [file.read_bytes() for file in sorted(Path(folder).iterdir())]
-        figures |= photos_of(name, data, lambda photo: bool(recogniser.read(photo, small=small)))
+        figures |= photos_of(name, data, lambda photo: bool(recogniser.read(photo)))
     return figures
 
 

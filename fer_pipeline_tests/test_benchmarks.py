@@ -11,7 +11,7 @@ from benchmarks.__main__ import main
 from benchmarks.harness import Figures, Row, Side, limited, run_side
 from benchmarks.labelled import positions
 from benchmarks.lists import write_lists
-from benchmarks.peers import grown
+from benchmarks.peers import square
 from fer_pipeline.core.datasets import open_dataset
 from fer_pipeline.core.index import build_index
 from fer_pipeline_tests import graph
@@ -210,8 +210,8 @@ def test_answers_in_any_words_are_the_same_classes() -> None:
 
 
 def test_squares_for_other_packages_keep_the_centre_of_the_box() -> None:
-    assert grown((10, 20, 100, 60), 1.0) == (10, 0, 100, 100)
-    assert grown((10, 20, 100, 60), 0.8) == (20, 10, 80, 80)
+    assert square((10, 20, 100, 60)) == (10, 0, 100, 100)
+    assert square((0.4, 0, 20, 50.2)) == (-15, 0, 50, 50)
 
 
 def test_unknown_subject_and_folder_that_is_none_are_refused_with_a_sentence(
