@@ -34,6 +34,7 @@ _CHECKED = 5000
 _CALIBRATION = 256
 """Crops of the training split that ranges of int8 values are taken from."""
 _DRAWN = 96
+"""Drawn faces of either use, where the home has no crops."""
 _CHECKED_SEED, _CALIBRATION_SEED = 96, 97
 
 _console = Console(stderr=True)
@@ -89,7 +90,7 @@ def export(
                 source,
                 path,
                 Format(kind),
-                _faces(settings, card),
+                _faces(settings, card, int8),
                 int8=int8,
                 seed=settings.seed,
                 resamples=settings.resamples,
@@ -106,7 +107,7 @@ def export(
         )
 
 
-def _faces(settings: Settings, card: "ModelCard") -> "Faces":
+def _faces(settings: Settings, card: "ModelCard", int8: bool) -> "Faces":
     """Dev faces of the home, or drawn ones, with the reason in their `origin`."""
     from fer_pipeline.core.export_check import Faces
 
@@ -114,12 +115,13 @@ def _faces(settings: Settings, card: "ModelCard") -> "Faces":
         return _own_faces(settings, card)
     except InputError as error:
         crops = drawn_crops(card.crop, _DRAWN, _CHECKED_SEED)
+        ranged = drawn_crops(card.crop, _DRAWN, _CALIBRATION_SEED) if int8 else crops[:0]
         return Faces(
             crops=crops,
             labels=None,
             origin=f"{len(crops)} drawn faces ({error})",
-            calibration=drawn_crops(card.crop, _CALIBRATION, _CALIBRATION_SEED),
-            calibration_origin=f"{_CALIBRATION} drawn faces",
+            calibration=ranged,
+            calibration_origin=f"{len(ranged)} drawn faces",
         )
 
 

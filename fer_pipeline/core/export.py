@@ -6,7 +6,6 @@ How each format is made is in `onnx_file.py`, `onnx_int8.py` and `litert_file.py
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -69,10 +68,13 @@ def out_file(out: Path, kind: Format) -> Path:
     if path.is_dir():
         raise InputError(f"--out {out} is a folder: name a file in it")
     folder = next(one for one in path.parents if one.exists())
-    if not folder.is_dir():
-        raise _unwritable(path, f"{folder} is a file")
-    if not os.access(folder, os.W_OK):
-        raise _unwritable(path, f"{folder} is not yours to write to")
+    try:
+        # Rights alone don't tell: a file system may be read-only, or no place for files at all.
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        raise _unwritable(path, error) from error
     return path
 
 
@@ -148,7 +150,7 @@ def export_model(
     except OSError as error:
         if error.errno in NO_ROOM:
             raise
-        raise _unwritable(out, error.strerror or str(error)) from error
+        raise _unwritable(out, error) from error
     return Exported(out, report_file, check, report)
 
 
@@ -176,8 +178,10 @@ def _ends(card: ModelCard) -> Mapping[str, Any]:
     }
 
 
-def _unwritable(out: Path, why: str) -> InputError:
-    return InputError(f"{out} can't be written ({why}): give --out a file in another folder")
+def _unwritable(out: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{out} can't be written ({error.strerror}): give --out a file in another folder"
+    )
 
 
 def _made_from(model_file: Path) -> Mapping[str, str]:

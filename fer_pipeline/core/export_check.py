@@ -36,8 +36,8 @@ class Faces:
     """What an export is checked on, and what ranges of int8 values are taken from.
 
     `crops` uint8 (n, h, w, c) and `calibration` uint8 (m, h, w, c) are as the model's card says;
-    none is in both. `labels` are those of `crops`, None for drawn faces. `origin` and
-    `calibration_origin` say in words where they come from.
+    none is in both, and without int8 the second may be empty. `labels` are those of `crops`, None
+    for drawn faces. `origin` and `calibration_origin` say in words where they come from.
     """
 
     crops: NDArray[np.uint8]
