@@ -19,6 +19,7 @@ from fer_pipeline.core.overrides import read_overrides
 from fer_pipeline.core.storage import storage_problem
 from fer_pipeline.data_sources import data_set_options
 from fer_pipeline.elsewhere import adopt, bundle
+from fer_pipeline.export_command import export
 from fer_pipeline.live_command import live
 from fer_pipeline.options import Home, Json
 from fer_pipeline.recognise_command import recognise
@@ -42,6 +43,7 @@ app.command()(live)
 app.command()(sweep)
 app.command()(starter)
 app.command()(serve)
+app.command()(export)
 app.command()(bundle)
 app.command()(adopt)
 app.add_typer(study_app, name="study")

@@ -28,8 +28,9 @@ class Recogniser(FileRecogniser):
         threads: int | None = None,
         home: str | Path | None = None,
     ) -> Self:
-        """A model by name: `starter` (the package's own), a .keras file or its folder, or an
-        MLflow address such as `models:/fer-five_class@champion`.
+        """A model by name: `starter` (the package's own), a .keras file or its folder, an
+        .onnx file that `fer-pipeline export` wrote, or an MLflow address such as
+        `models:/fer-five_class@champion`.
 
         An address is looked up as the commands do it with `home` (FER_HOME, ./fer-home), and its
         file is fetched once. `threads` compute one batch of faces, None: one for each core.

@@ -1,9 +1,10 @@
 """A trained network in use: crops in, calibrated probabilities out, through ONNX Runtime.
 
 Neither TensorFlow nor Keras is imported. Where faces come from is decided in `recogniser.py`; how
-a model file becomes a graph in `onnx_graph.py`.
+a model file becomes a graph in `onnx_graph.py`, what an exported file holds in `onnx_file.py`.
 """
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_pipeline.core.model_file import ModelCard, read_card
+from fer_pipeline.core.onnx_file import read_onnx
 from fer_pipeline.core.onnx_graph import INPUT, OUTPUT, onnx_graph
 
 _BATCH = 64
@@ -20,20 +22,22 @@ class ExpressionNetwork:
     """The network of a model file, ready to use; may be shared by threads."""
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
-        """Read the .keras file at `path`; `threads` compute one batch, None: one for each core.
+        """Read the .keras file, or exported .onnx file, at `path`.
 
-        Raises InputError when the file is no model of this pipeline.
+        `threads` compute one batch, None: one for each core. Raises InputError when the file is no
+        model of this pipeline.
         """
         import onnxruntime
 
-        self.card: ModelCard = read_card(path)
+        self.card: ModelCard
+        graph, self.card = _read(path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.inter_op_num_threads = 1
         # Threads that wait for the next batch would otherwise spin on the cores of the rest.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(
-            onnx_graph(path), options, providers=["CPUExecutionProvider"]
+            graph, options, providers=["CPUExecutionProvider"]
         )
 
     @property
@@ -55,3 +59,11 @@ class ExpressionNetwork:
             for start in range(0, len(crops), _BATCH)
         ]
         return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
+
+
+def _read(path: Path) -> tuple[bytes, ModelCard]:
+    """The graph and the card of a model file; an archive is Keras' own, whatever it is called."""
+    if path.suffix.lower() == ".onnx" and not zipfile.is_zipfile(path):
+        return read_onnx(path)
+    card = read_card(path)
+    return onnx_graph(path), card

@@ -7,7 +7,7 @@ be scored and used for recognition.
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,14 @@ def card_of(stored: Mapping[str, Any]) -> ModelCard:
         prior=_shares(stored.get("prior")),
         unfitted=stored.get("unfitted"),
     )
+
+
+def without_paths(card: ModelCard) -> ModelCard:
+    """The card as it may leave this machine: of a file that training started from only the name."""
+    init = card.trained_on.get("init")
+    if init is None or init.startswith(("models:/", "runs:/")):
+        return card
+    return replace(card, trained_on={**card.trained_on, "init": Path(init).name})
 
 
 def load_model(path: Path) -> tuple[Any, ModelCard]:

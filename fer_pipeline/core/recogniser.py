@@ -81,7 +81,8 @@ class Recogniser:
 
     @classmethod
     def load(cls, model: str | Path = STARTER, *, threads: int | None = None) -> Self:
-        """The model of a .keras file of this pipeline, or `starter`, the package's own.
+        """The model of a .keras file of this pipeline, of an .onnx file that `fer-pipeline export`
+        wrote, or `starter`, the package's own.
 
         `threads` compute one batch of faces, None: one for each core. Raises InputError when
         there is no such model.
@@ -89,7 +90,8 @@ class Recogniser:
         path = starter_file() if model == STARTER else Path(model).expanduser()
         if not path.is_file():
             raise InputError(
-                f"{path} is no file: give a .keras file that a training logged, or {STARTER!r}"
+                f"{path} is no file: give a .keras file that a training logged, an exported .onnx "
+                f"file, or {STARTER!r}"
             )
         return cls(ExpressionNetwork(path, threads))
 

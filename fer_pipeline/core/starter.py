@@ -7,7 +7,7 @@ is the caller's choice.
 import io
 import json
 import zipfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_pipeline.core.crop import prepare_image
+from fer_pipeline.core.drawn_crops import drawn_crops
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import publish_bytes
-from fer_pipeline.core.labels import NAMES
-from fer_pipeline.core.model_file import CARD, ModelCard, load_model, read_card
+from fer_pipeline.core.model_file import CARD, ModelCard, load_model, read_card, without_paths
 
 STARTER = "starter"
 """What commands call it, and the package's folder that it stands in."""
@@ -35,7 +34,6 @@ TOLERANCE = 1e-3
 
 _WEIGHTS = "model.weights.h5"
 _DRAWN = 96
-_SIDE = 240
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def write_starter(model_file: Path, card_text: str, folder: Path) -> Shipped:
     checked = folder / f".{MODEL_NAME}.checked.keras"
     try:
         publish_bytes(checked, data)
-        faces = _drawn_faces(card)
+        faces = drawn_crops(card.crop, _DRAWN, seed=_DRAWN)
         difference = _difference(model_file, checked, faces)
         if not difference <= TOLERANCE:
             raise InputError(
@@ -103,14 +101,6 @@ def _packaged(name: str) -> Path:
             f"{path} is not there: install the package anew, or make it with `fer-pipeline starter`"
         )
     return path
-
-
-def without_paths(card: ModelCard) -> ModelCard:
-    """The card, with only the name of a file that training started from."""
-    init = card.trained_on.get("init")
-    if init is None or init.startswith(("models:/", "runs:/")):
-        return card
-    return replace(card, trained_on={**card.trained_on, "init": Path(init).name})
 
 
 def _in_half_precision(model_file: Path, card: ModelCard) -> bytes:
@@ -156,21 +146,6 @@ def _halved(weights: bytes) -> bytes:
         for key, value in source.attrs.items():
             target.attrs[key] = value
     return buffer.getvalue()
-
-
-def _drawn_faces(card: ModelCard) -> NDArray[np.uint8]:
-    """Crops of drawn faces of every expression, uint8 (`_DRAWN`, height, width, channels)."""
-    from fer_pipeline.core.drawing import draw_photo
-
-    crop = replace(card.crop, detect="missing", align=False)
-    crops = []
-    for number in range(_DRAWN):
-        rng = np.random.default_rng([_DRAWN, number])
-        photo = draw_photo(rng, NAMES[number % 8], size=(_SIDE, _SIDE))
-        face = prepare_image(photo.image, photo.box, crop)
-        if face.crop is not None:
-            crops.append(face.crop)
-    return np.stack(crops)
 
 
 def _difference(one: Path, other: Path, crops: NDArray[np.uint8]) -> float:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from fer_pipeline.core.model_card import NOT_MEANT_FOR, read_model_card
-from fer_pipeline.core.model_file import ModelCard
-from fer_pipeline.core.starter import STARTER, starter_card_file, without_paths
+from fer_pipeline.core.model_file import ModelCard, without_paths
+from fer_pipeline.core.starter import STARTER, starter_card_file
 from fer_pipeline.service.schemas import ModelAnswer
 
 
