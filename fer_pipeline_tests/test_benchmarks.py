@@ -185,8 +185,7 @@ def test_other_packages_stand_beside_ours_where_an_interpreter_has_them(
     fer2013, release = "FER2013, PublicTest", "AffectNet release, validation list"
     assert scores[fer2013, "fer 1.2.3"][:3] == ["1.000 (1.000 to 1.000)"] * 3
     assert scores[fer2013, "facex 1.2.3"][0].startswith("0.333 (")
-    assert scores[fer2013, "starter model"][3:] == ["the picture", "9"]
-    assert scores[release, "starter model"][3].endswith(" of the listed box")
+    assert scores[fer2013, "starter model"][3:] == ["9"]
     assert {package for name, package in scores if name == release} == {
         "starter model", "fer 1.2.3", "facex 1.2.3",
     }  # fmt: skip
