@@ -28,6 +28,8 @@ class Learner:
         self._model = model
         self._twin = training_twin(model)
         self._optimizer = compile_network(self._twin, preset)
+        # Variables that come with the first step make TensorFlow trace that step twice.
+        self._optimizer.build(self._twin.trainable_variables)
         decay = preset.recipe.ema
         self._average = WeightAverage(self._twin, decay) if decay else None
         self._best = _weights(model)
@@ -88,8 +90,6 @@ class Learner:
             head = f"{name}/"
             return {key.removeprefix(head): v for key, v in state.items() if key.startswith(head)}
 
-        # Its variables come with the first step otherwise.
-        self._optimizer.build(self._twin.trainable_variables)
         _assign(self._twin.variables, part("network"))
         _assign(self._optimizer.variables, part("optimizer"))
         if self._average is not None:
