@@ -5,7 +5,7 @@ import signal
 import sqlite3
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -21,6 +21,7 @@ from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
 from fer_pipeline_tests.browser import DESKTOP, PHONE, Traffic, chromium
 from fer_pipeline_tests.drawn_study import publish_drawn
+from fer_pipeline_tests.graph import Ended
 from fer_pipeline_tests.review_page import Annotator, Server, given, serving
 from fer_pipeline_tests.review_speed import Listener, answer_many
 
@@ -364,7 +365,13 @@ def test_pages_for_others_ask_for_the_password_first(
         assert alive == []
 
 
-def test_wrong_input_is_one_sentence(server: Server, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("own_environment")
+def test_wrong_input_is_one_sentence(
+    server: Server,
+    tmp_path: Path,
+    here: Callable[..., Ended],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for words, password, expected in (
         (("--home", server.home, "--host", EVERYWHERE), "", "FER_REVIEW_PASSWORD"),
         (("--home", tmp_path), "", "fer-pipeline study new"),
@@ -372,7 +379,8 @@ def test_wrong_input_is_one_sentence(server: Server, tmp_path: Path) -> None:
         (("--home", server.home, "--port", 0), "", "--port"),
         (("--home", server.home, "--port", 70000, "--host", EVERYWHERE), PASSWORD, "--port"),
     ):
-        ended = graph.fer_pipeline("review", *words, FER_REVIEW_PASSWORD=password)
+        monkeypatch.setenv("FER_REVIEW_PASSWORD", password)
+        ended = here("review", *words)
         assert ended.code == 2
         assert expected in ended.words
         assert "Traceback" not in ended.err
