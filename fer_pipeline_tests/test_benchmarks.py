@@ -33,7 +33,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("drawn")
 
 
-IN_THIS_PROCESS = {f"batches:{name}": getattr(batches, name) for name in ("fed", "fit", "looped")}
+IN_THIS_PROCESS = {
+    f"batches:{name}": getattr(batches, name) for name in ("training", "fed", "fit", "looped")
+}
 """Sides that mostly start a training framework, which runs in this process already."""
 
 

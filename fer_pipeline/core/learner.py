@@ -28,8 +28,6 @@ class Learner:
         self._model = model
         self._twin = training_twin(model)
         self._optimizer = compile_network(self._twin, preset)
-        # Variables that come with the first step make TensorFlow trace that step twice.
-        self._optimizer.build(self._twin.trainable_variables)
         decay = preset.recipe.ema
         self._average = WeightAverage(self._twin, decay) if decay else None
         self._best = _weights(model)
