@@ -102,13 +102,17 @@ def test_answers_survive_a_kill_and_the_study_goes_on_where_it_stopped(
     label_all_with_a_kill_on_the_way(server, study, page)
 
 
-def test_answers_on_real_photos_survive_a_kill(real_data: Path, tmp_path: Path, page: Page) -> None:
+@pytest.mark.usefixtures("own_environment")
+def test_answers_on_real_photos_survive_a_kill(
+    real_data: Path, tmp_path: Path, page: Page, here: Callable[..., Ended]
+) -> None:
     """The five-class sample that the command line draws from a real data set, to its report."""
     home = tmp_path / "home"
-    words = graph.run_words(real_data / "affectnet-layout", home, ("five_class",))
-    assert graph.fer_pipeline(*words, "--select", "face_crops").code == 0
-    drawn = graph.fer_pipeline("study", "new", "--home", home, "--per-class", PER_CLASS)
-    assert drawn.code == 0
+    made = graph.small_settings(real_data / "affectnet-layout", home, streams=("five_class",))
+    made.remember()
+    with graph.instance_of(home) as instance:
+        assert graph.materialize(made, graph.EARLY_ASSETS[:4], instance).success
+    assert here("study", "new", "--home", home, "--per-class", PER_CLASS).code == 0
     study = read_study(study_path(home / "studies", "five_class", "people"))
     with serving(home) as server:
         label_all_with_a_kill_on_the_way(server, study, page)
