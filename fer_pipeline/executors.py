@@ -22,6 +22,8 @@ TRAINING_POOL = "training"
 LOCAL = "local"
 RAY = "ray"
 
+_OF_MODELS = {"trained_model", "evaluation_report", "label_issues"}
+"""Assets whose steps load `preload_models`."""
 _POLL_SECONDS = 0.3
 _HEALTH_SECONDS = 5
 _SILENCE_SECONDS = 60.0
@@ -31,14 +33,7 @@ def executor_for(settings: Settings) -> dg.ExecutorDefinition:
     """The executor that the settings name."""
     if settings.executor == RAY:
         return _ray_executor(settings)
-    return dg.multiprocess_executor.configured(
-        {
-            "max_concurrent": settings.workers,
-            # A forked process would inherit TensorFlow's and OpenCV's threads; a fresh
-            # interpreter for each step would import Dagster anew.
-            "start_method": {"forkserver": {"preload_modules": ["fer_pipeline.preload"]}},
-        }
-    )
+    return _local_executor(settings)
 
 
 def needed_cpus(settings: Settings, pool: str | None, largest: int) -> int:
@@ -46,6 +41,28 @@ def needed_cpus(settings: Settings, pool: str | None, largest: int) -> int:
     if pool != TRAINING_POOL:
         return 1
     return min(settings.threads or largest, largest)
+
+
+def _local_executor(settings: Settings) -> dg.ExecutorDefinition:
+    @dg.executor(name="multiprocess", requirements=multiple_process_executor_requirements())
+    def multiprocess(context: InitExecutorContext) -> Executor:
+        """One process for each step."""
+        from dagster._core.executor.multiprocess import MultiprocessExecutor
+
+        asked = context.job.get_definition().asset_layer.selected_asset_keys
+        loaded = ["fer_pipeline.preload"]
+        if any(key.path[-1] in _OF_MODELS for key in asked):
+            loaded.append("fer_pipeline.preload_models")
+        return MultiprocessExecutor(
+            retries=RetryMode.ENABLED,
+            max_concurrent=settings.workers,
+            # A forked process would inherit TensorFlow's and OpenCV's threads; a fresh
+            # interpreter for each step would import Dagster anew.
+            start_method="forkserver",
+            explicit_forkserver_preload=loaded,
+        )
+
+    return multiprocess
 
 
 def _ray_executor(settings: Settings) -> dg.ExecutorDefinition:

@@ -54,6 +54,7 @@ def asset_states(
     """The state of every asset that a run can make, upstream before downstream."""
     graph = definitions.resolve_asset_graph()
     states: dict[AssetKey, AssetState] = {}
+    versions: dict[AssetKey, str | None] = {}
     for key in graph.toposorted_asset_keys:
         node = graph.get(key)
         if not node.is_materializable:
@@ -62,18 +63,20 @@ def asset_states(
         record = records[0] if records else None
         made = record.asset_materialization if record is not None else None
         metadata = {n: v.value for n, v in made.metadata.items()} if made is not None else {}
+        tags = (made.tags or {}) if made is not None else {}
+        versions[key] = tags.get(_DATA_VERSION)
         parents = sorted(parent for parent in node.parent_keys if parent in states)
         waiting = [parent.to_user_string() for parent in parents if states[parent].reason]
         reason = None
         if made is None:
             reason = "never made"
-        elif (made.tags or {}).get(_CODE_VERSION) != node.code_version:
+        elif tags.get(_CODE_VERSION) != node.code_version:
             reason = "settings or code changed"
         elif waiting:
             reason = f"{waiting[0]} is remade"
         else:
             reason = (
-                _changed_input(instance, made.tags or {}, parents)
+                _changed_input(tags, parents, versions)
                 or _changed_files(metadata, settings)
                 or _changed_source(key, metadata, settings)
                 or _failed_check(instance, graph, key, record.storage_id if record else 0)
@@ -108,12 +111,12 @@ def upstream(states: Sequence[AssetState], keys: Collection[AssetKey]) -> set[As
 
 
 def _changed_input(
-    instance: DagsterInstance, tags: Mapping[str, str], parents: Sequence[AssetKey]
+    tags: Mapping[str, str],
+    parents: Sequence[AssetKey],
+    versions: Mapping[AssetKey, str | None],
 ) -> str | None:
     for parent in parents:
-        event = instance.get_latest_materialization_event(parent)
-        now = event.asset_materialization.tags if event and event.asset_materialization else None
-        if tags.get(_INPUT_VERSION + parent.to_user_string()) != (now or {}).get(_DATA_VERSION):
+        if tags.get(_INPUT_VERSION + parent.to_user_string()) != versions[parent]:
             return f"{parent.to_user_string()} changed"
     return None
 

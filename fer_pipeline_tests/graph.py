@@ -126,7 +126,7 @@ class Finished:
 
     def settings(self, **options: Any) -> Settings:
         """The settings of this home, the small ones included."""
-        return Settings.load(home=self.home, **(_small() | options))
+        return remembered(self.home, **options)
 
 
 @functools.cache
@@ -135,6 +135,11 @@ def finished(root: Path) -> Finished:
     home = new_home(root.with_name("finished-home"))
     ended = fer_pipeline(*run_words(root, home), "--minutes", "0.05", "--json", timeout=500)
     return Finished(home, root, ended)
+
+
+def remembered(home: str | Path, **options: Any) -> Settings:
+    """The settings that a home remembers, the small ones included, as a command would find them."""
+    return Settings.load(home=home, **(_small() | options))
 
 
 def small_settings(root: Path, home: Path, **options: Any) -> Settings:
@@ -160,6 +165,19 @@ def materialize(
         asset_selection=[dg.AssetKey.from_user_string(name) for name in names],
         raise_on_error=False,
     )
+
+
+def make_behind(settings: Settings) -> set[str]:
+    """Make in this process what the next run would make, and give the names.
+
+    A run's own processes cost more than all that they do on so few photos: where a claim is about
+    what comes out, and no command is looked at, this takes a third of the time.
+    """
+    behind = set(to_be_made(settings))
+    if behind:
+        with instance_of(settings.state_folder) as instance:
+            assert materialize(settings, sorted(behind), instance).success
+    return behind
 
 
 @functools.cache
@@ -189,7 +207,7 @@ def instance_of(home: Path) -> dg.DagsterInstance:
 
 def states(settings: Settings, home: Path | None = None) -> dict[str, AssetState]:
     """The state of each asset of a home, or of `home` under these settings."""
-    with instance_of(home or settings.home) as instance:
+    with instance_of(home or settings.state_folder) as instance:
         found = asset_states(build_definitions(settings), instance, settings)
     return {state.key.to_user_string(): state for state in found}
 

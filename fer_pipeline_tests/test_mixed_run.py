@@ -1,8 +1,13 @@
-"""An AffectNet-like release and FER2013-like faces in one manifest, through the command line."""
+"""An AffectNet-like release and FER2013-like faces in one manifest, through the command line.
+
+The command makes the manifest; what follows is made in this process, and the command then finds
+nothing to do and tells of it.
+"""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +21,12 @@ from fer_pipeline.core.manifest import read_manifest
 from fer_pipeline.core.model_file import read_card
 from fer_pipeline.reports import read_metrics, report_file
 from fer_pipeline.settings import Settings
+from fer_pipeline.summary import run_summary
 from fer_pipeline.tracking import model_file
+from fer_pipeline_tests import graph
 from fer_pipeline_tests.core.parquet_faces import write_split
 from fer_pipeline_tests.core.small_release import encoded
-from fer_pipeline_tests.graph import Ended, fer_pipeline
+from fer_pipeline_tests.graph import Ended
 
 STREAM = "three_class"
 NAMES = ("happy", "sad", "surprise", "angry")
@@ -44,26 +51,49 @@ def _drawn_faces(root: Path, name: str, count: int, seed: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def mixed(drawn_release: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
-    """A home on which a mixed run ended, and how."""
-    folder = tmp_path_factory.mktemp("mixed")
-    _drawn_faces(folder / "faces", "train", 12, 1)
-    _drawn_faces(folder / "faces", "validation", 5, 2)
-    ended = fer_pipeline(
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mixed") / "faces"
+    _drawn_faces(folder, "train", 12, 1)
+    _drawn_faces(folder, "validation", 5, 2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def words(drawn_release: Path, faces: Path) -> list[object]:
+    """The words of the mixed run."""
+    return [
         *("run", "--dataset", "affectnet", "--root", drawn_release),
-        *("--dataset", "hf-parquet", "--root", folder / "faces"),
-        *("--home", folder / "home", "--preset", "smoke", "--unknown-labels", "reject"),
+        *("--dataset", "hf-parquet", "--root", faces, "--home", faces.with_name("home")),
+        *("--preset", "smoke", "--unknown-labels", "reject"),
         *("--stream", STREAM, "--minutes", "0.1", "--json"),
-        timeout=500,
-    )
-    return folder / "home", ended
+    ]
 
 
-def test_a_mixed_run_ends_with_a_model_and_figures_of_each_data_set(
-    mixed: tuple[Path, Ended],
-) -> None:
-    home, ended = mixed
+@pytest.fixture(scope="module")
+def home(faces: Path, words: list[object]) -> Path:
+    """A home on which all that a mixed run makes was made."""
+    ended = graph.fer_pipeline(*words, "--select", "class_manifest")
     assert ended.code == 0, ended.err
+    assert set(ended.answer["made"]) == {"file_list_index", "class_manifest"}
+    folder = faces.with_name("home")
+    made = graph.make_behind(graph.remembered(folder))
+    assert {"face_crops", f"{STREAM}/trained_model", f"{STREAM}/evaluation_report"} <= made
+    return folder
+
+
+def _told(home: Path) -> dict[str, Any]:
+    """What a run tells of the home in the end."""
+    settings = graph.remembered(home)
+    return run_summary(settings, list(graph.states(settings).values()))
+
+
+@pytest.mark.usefixtures("own_environment")
+def test_a_mixed_run_ends_with_a_model_and_figures_of_each_data_set(
+    home: Path, words: list[object], here: Callable[..., Ended]
+) -> None:
+    ended = here(*words)
+    assert ended.code == 0, ended.err
+    assert ended.answer["made"] == []
     found = ended.answer
     assert list(found["sources"]) == ["affectnet", "hf-parquet"]
     assert found["sources"]["hf-parquet"]["rows_indexed"] == 68
@@ -84,10 +114,8 @@ def test_a_mixed_run_ends_with_a_model_and_figures_of_each_data_set(
     assert {one["value"] for one in slices if one["subject"] == "Source"} == set(found["sources"])
 
 
-def test_each_data_set_of_a_mixed_run_is_on_every_side_and_cropped_its_own_way(
-    mixed: tuple[Path, Ended],
-) -> None:
-    settings = Settings.load(home=mixed[0])
+def test_each_data_set_of_a_mixed_run_is_on_every_side_and_cropped_its_own_way(home: Path) -> None:
+    settings = Settings.load(home=home)
     manifest = read_manifest(settings.manifest_folder).to_pandas()
     assert set(manifest["expression"]) <= set(CODES.values())
     sides = manifest.groupby(["source", "split"]).size()
@@ -103,9 +131,9 @@ def test_each_data_set_of_a_mixed_run_is_on_every_side_and_cropped_its_own_way(
     assert (crops[source == "affectnet"]["box_width"].dropna() != 48).any()
 
 
-def test_the_model_of_a_mixed_run_says_what_it_was_trained_on(mixed: tuple[Path, Ended]) -> None:
-    settings = Settings.load(home=mixed[0])
-    uri = mixed[1].answer["streams"][STREAM]["model_uri"]
+def test_the_model_of_a_mixed_run_says_what_it_was_trained_on(home: Path) -> None:
+    settings = Settings.load(home=home)
+    uri = _told(home)["streams"][STREAM]["model_uri"]
     card = read_card(model_file(settings, uri))
     assert card.trained_on["data_set"] == "affectnet + hf-parquet"
     assert card.crop == settings.crop_settings
@@ -113,29 +141,28 @@ def test_the_model_of_a_mixed_run_says_what_it_was_trained_on(mixed: tuple[Path,
 
 @pytest.mark.usefixtures("own_environment")
 def test_a_second_mixed_run_makes_nothing_and_status_names_both_data_sets(
-    mixed: tuple[Path, Ended], here: Callable[..., Ended]
+    home: Path, here: Callable[..., Ended]
 ) -> None:
-    again = here("run", "--home", mixed[0], "--json")
+    again = here("run", "--home", home, "--json")
     assert (again.code, again.answer["made"]) == (0, [])
-    status = here("status", "--home", mixed[0], "--json")
+    status = here("status", "--home", home, "--json")
     assert [one["dataset"] for one in status.answer["settings"]["datasets"]] == [
         "affectnet",
         "hf-parquet",
     ]
-    assert json.dumps(status.answer["sources"]) == json.dumps(mixed[1].answer["sources"])
+    assert json.dumps(status.answer["sources"]) == json.dumps(_told(home)["sources"])
     assert " and hf-parquet at " in status.words
 
 
 @pytest.mark.usefixtures("own_environment")
 def test_the_model_of_a_mixed_run_is_scored_on_either_data_set_alone(
-    mixed: tuple[Path, Ended], drawn_release: Path, here: Callable[..., Ended]
+    home: Path, faces: Path, drawn_release: Path, here: Callable[..., Ended]
 ) -> None:
-    home, ended = mixed
-    model = ended.answer["streams"][STREAM]["model_uri"]
-    per_source = ended.answer["streams"][STREAM]["sources"]
+    figures = _told(home)["streams"][STREAM]
+    model, per_source = figures["model_uri"], figures["sources"]
     scored = here(
         *("evaluate", "--model", model, "--home", home, "--dataset", "hf-parquet"),
-        *("--root", home.parent / "faces", "--json"),
+        *("--root", faces, "--json"),
     )
     assert scored.code == 0, scored.err
     # The same faces, cropped the same way as inside the mixture.

@@ -11,6 +11,7 @@ from fer_pipeline import tracking
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.moved_home import follow_home
 from fer_pipeline.settings import Settings
+from fer_pipeline.summary import run_summary
 from fer_pipeline_tests import graph
 
 STREAM = "three_class"
@@ -105,16 +106,15 @@ def test_moved_home_trains_and_its_champion_is_challenged(
     tracking.connect(copied.settings())
     shutil.move(copied.home, tmp_path / "moved")
     made = [f"{STREAM}/{name}" for name in ("trained_model", "evaluation_report", "champion")]
-    chosen = [word for name in made for word in ("--select", name)]
-    ended = graph.fer_pipeline(
-        *("run", "--home", tmp_path / "moved", "--force", *chosen, "--minutes", "0.05", "--json")
-    )
-    assert ended.code == 0, ended.err
-    reports = {told["report"] for told in ended.answer["streams"].values()}
-    assert reports == {
+    settings = graph.remembered(tmp_path / "moved", minutes=0.05)
+    with graph.instance_of(settings.home) as instance:
+        assert graph.materialize(settings, made, instance).success
+    graph.make_behind(settings)
+    streams = run_summary(settings, list(graph.states(settings).values()))["streams"]
+    assert {told["report"] for told in streams.values()} == {
         str(tmp_path / "moved" / "reports" / stream / "report.html") for stream in graph.STREAMS
     }
-    figures = ended.answer["streams"][STREAM]["champion"]
+    figures = streams[STREAM]["champion"]
     assert figures["challenger"] == "2"
     assert figures["verdict"] != "first"
     assert not copied.home.exists()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -15,6 +16,8 @@ from fer_pipeline.core.datasets import open_dataset
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import publish_bytes
 from fer_pipeline.core.storage import as_location, file_stamps, parquet_source, storage_problem
+from fer_pipeline.settings import Settings
+from fer_pipeline.summary import run_summary
 from fer_pipeline_tests import graph, object_store
 from fer_pipeline_tests.graph import Ended
 
@@ -34,14 +37,29 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("state")
 
 
-def _run(store: str, state: Path, *words: object) -> Ended:
-    whole = graph.run_words(f"{store}/data", f"{store}/home", (STREAM,))
-    return graph.fer_pipeline(*whole, "--json", *words, FER_STATE=str(state))
+@pytest.fixture(scope="module")
+def settings(store: str, state: Path) -> Settings:
+    """The settings of a home in the store in which everything was made.
+
+    The command and its steps make what needs no training, this process the rest.
+    """
+    words = graph.run_words(f"{store}/data", f"{store}/home", (STREAM,))
+    selected = ("--select", "crop_report", "--minutes", "0.05", "--json")
+    ended = graph.fer_pipeline(*words, *selected, FER_STATE=str(state))
+    assert ended.code == 0, ended.err
+    assert "crop_report" in ended.answer["made"]
+    found = graph.remembered(f"{store}/home", state=state)
+    made = graph.make_behind(found)
+    assert {f"{STREAM}/trained_model", f"{STREAM}/evaluation_report"} <= made
+    return found
 
 
 @pytest.fixture(scope="module")
-def first(store: str, state: Path) -> Ended:
-    return _run(store, state, "--minutes", "0.05")
+def figures(settings: Settings) -> dict[str, Any]:
+    """What is told of the streams in the end."""
+    found = run_summary(settings, list(graph.states(settings).values()))["streams"]
+    assert found
+    return dict(found)
 
 
 def _crops(folder: object) -> pa.Table:
@@ -52,9 +70,8 @@ def _crops(folder: object) -> pa.Table:
 
 
 def test_run_reads_from_an_address_and_leaves_its_results_at_another(
-    first: Ended, store: str
+    figures: dict[str, Any], store: str
 ) -> None:
-    assert first.code == 0, first.err
     names = object_store.keys("home/")
     for wanted in (
         "home/index/file_list_index.parquet",
@@ -65,13 +82,11 @@ def test_run_reads_from_an_address_and_leaves_its_results_at_another(
     ):
         assert wanted in names
     assert any(name.startswith("home/mlflow/artifacts/models/") for name in names)
-    assert first.answer["streams"][STREAM]["report"] == (
-        f"{store}/home/reports/{STREAM}/report.html"
-    )
+    assert figures[STREAM]["report"] == f"{store}/home/reports/{STREAM}/report.html"
 
 
-def test_state_stands_on_this_machine_and_holds_no_credentials(first: Ended, state: Path) -> None:
-    assert first.code == 0
+@pytest.mark.usefixtures("settings")
+def test_state_stands_on_this_machine_and_holds_no_credentials(state: Path) -> None:
     (folder,) = state.iterdir()
     names = {path.name for path in folder.iterdir()}
     assert names == {"dagster", "mlflow", "run.lock", "settings.toml"}
@@ -82,23 +97,21 @@ def test_state_stands_on_this_machine_and_holds_no_credentials(first: Ended, sta
 
 
 def test_crops_are_those_of_a_local_run_byte_for_byte(
-    first: Ended, store: str, drawn_release: Path
+    settings: Settings, drawn_release: Path
 ) -> None:
-    assert first.code == 0
-    settings = graph.early(drawn_release)
-    remote = as_location(f"{store}/home/crops") / settings.crops_folder.name
-    local = _crops(settings.crops_folder)
+    remote = settings.crops_folder
+    assert str(remote).startswith("s3://")
+    local = _crops(graph.early(drawn_release).crops_folder)
     assert local.num_rows > 0
     assert _crops(remote).equals(local)
 
 
-def test_second_run_does_nothing(first: Ended, store: str, state: Path) -> None:
-    assert first.code == 0
+def test_second_run_does_nothing(figures: dict[str, Any], store: str, state: Path) -> None:
     before = object_store.keys("")
     again = graph.fer_pipeline("run", "--home", f"{store}/home", "--json", FER_STATE=str(state))
     assert again.code == 0, again.err
     assert again.answer["made"] == []
-    assert again.answer["streams"] == first.answer["streams"]
+    assert again.answer["streams"] == figures
     assert object_store.keys("") == before
 
 

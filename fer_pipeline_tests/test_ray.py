@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -109,10 +109,13 @@ def test_every_step_was_a_job_of_the_cluster_and_both_nodes_worked(
     assert len(workers) == 2
 
 
+@pytest.mark.usefixtures("own_environment")
 def test_what_was_made_on_the_cluster_is_up_to_date_without_it(
-    spread: tuple[Path, Ended],
+    spread: tuple[Path, Ended], here: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended = fer_pipeline("run", "--home", spread[0], *SELECTED, **SMALL_SHARDS)
+    for name, value in SMALL_SHARDS.items():
+        monkeypatch.setenv(name, value)
+    ended = here("run", "--home", spread[0], *SELECTED)
     assert ended.code == 0, ended.err
     assert ended.answer["made"] == []
 

@@ -5,7 +5,7 @@ import signal
 import sqlite3
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -21,6 +21,7 @@ from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
 from fer_pipeline_tests.browser import DESKTOP, PHONE, Traffic, chromium
 from fer_pipeline_tests.drawn_study import publish_drawn
+from fer_pipeline_tests.graph import Ended
 from fer_pipeline_tests.review_page import Annotator, Server, given, serving
 from fer_pipeline_tests.review_speed import Listener, answer_many
 
@@ -101,13 +102,17 @@ def test_answers_survive_a_kill_and_the_study_goes_on_where_it_stopped(
     label_all_with_a_kill_on_the_way(server, study, page)
 
 
-def test_answers_on_real_photos_survive_a_kill(real_data: Path, tmp_path: Path, page: Page) -> None:
+@pytest.mark.usefixtures("own_environment")
+def test_answers_on_real_photos_survive_a_kill(
+    real_data: Path, tmp_path: Path, page: Page, here: Callable[..., Ended]
+) -> None:
     """The five-class sample that the command line draws from a real data set, to its report."""
     home = tmp_path / "home"
-    words = graph.run_words(real_data / "affectnet-layout", home, ("five_class",))
-    assert graph.fer_pipeline(*words, "--select", "face_crops").code == 0
-    drawn = graph.fer_pipeline("study", "new", "--home", home, "--per-class", PER_CLASS)
-    assert drawn.code == 0
+    made = graph.small_settings(real_data / "affectnet-layout", home, streams=("five_class",))
+    made.remember()
+    with graph.instance_of(home) as instance:
+        assert graph.materialize(made, graph.EARLY_ASSETS[:4], instance).success
+    assert here("study", "new", "--home", home, "--per-class", PER_CLASS).code == 0
     study = read_study(study_path(home / "studies", "five_class", "people"))
     with serving(home) as server:
         label_all_with_a_kill_on_the_way(server, study, page)
@@ -364,7 +369,13 @@ def test_pages_for_others_ask_for_the_password_first(
         assert alive == []
 
 
-def test_wrong_input_is_one_sentence(server: Server, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("own_environment")
+def test_wrong_input_is_one_sentence(
+    server: Server,
+    tmp_path: Path,
+    here: Callable[..., Ended],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for words, password, expected in (
         (("--home", server.home, "--host", EVERYWHERE), "", "FER_REVIEW_PASSWORD"),
         (("--home", tmp_path), "", "fer-pipeline study new"),
@@ -372,7 +383,8 @@ def test_wrong_input_is_one_sentence(server: Server, tmp_path: Path) -> None:
         (("--home", server.home, "--port", 0), "", "--port"),
         (("--home", server.home, "--port", 70000, "--host", EVERYWHERE), PASSWORD, "--port"),
     ):
-        ended = graph.fer_pipeline("review", *words, FER_REVIEW_PASSWORD=password)
+        monkeypatch.setenv("FER_REVIEW_PASSWORD", password)
+        ended = here("review", *words)
         assert ended.code == 2
         assert expected in ended.words
         assert "Traceback" not in ended.err

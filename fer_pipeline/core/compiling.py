@@ -30,6 +30,8 @@ def compile_network(model: Any, preset: Preset) -> Any:
     # Decay shrinks kernels; scales, offsets and biases have no size to keep small.
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     model.compile(optimizer, loss="categorical_crossentropy", jit_compile=jit())
+    # Variables that came with the first step would make TensorFlow trace that step twice.
+    optimizer.build(model.trainable_variables)
     return optimizer
 
 

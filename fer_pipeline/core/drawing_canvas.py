@@ -133,8 +133,8 @@ class Canvas:
             mask = cv2.GaussianBlur(mask, (0, 0), sigma)
         if clip is not None:
             mask = cv2.min(mask, self.mask(clip, window))
-        ends = np.array([colour, colour if lower is None else lower])
-        ramp = np.linspace(ends[0], ends[1], 16).astype(np.uint8)[:, None, :]
+        colours = [colour] if lower is None else np.linspace(colour, lower, 16)
+        ramp = np.asarray(colours).astype(np.uint8)[:, None, :]
         # A resize spreads the few colours over the window faster than numpy's broadcasting.
         paint = cv2.resize(ramp, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
         self.blend(paint, mask, window, alpha)

@@ -88,8 +88,6 @@ class Learner:
             head = f"{name}/"
             return {key.removeprefix(head): v for key, v in state.items() if key.startswith(head)}
 
-        # Its variables come with the first step otherwise.
-        self._optimizer.build(self._twin.trainable_variables)
         _assign(self._twin.variables, part("network"))
         _assign(self._optimizer.variables, part("optimizer"))
         if self._average is not None:

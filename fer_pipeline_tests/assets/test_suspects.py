@@ -1,6 +1,7 @@
 """From suspected labels to a corrected manifest."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from fer_pipeline.core.study import read_study
 from fer_pipeline.people import label_issues_file, out_of_fold_file
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
+from fer_pipeline_tests.graph import Ended
 
 STREAM = "three_class"
 FACES = 6
@@ -87,7 +89,10 @@ def test_finished_folds_are_kept_until_the_study_of_the_suspects_is_there(
     ranking.write_bytes(before)
 
 
-def test_what_people_say_of_suspects_becomes_the_label_and_leaves_a_trace(made: Any) -> None:
+@pytest.mark.usefixtures("own_environment")
+def test_what_people_say_of_suspects_becomes_the_label_and_leaves_a_trace(
+    made: Any, here: Callable[..., Ended]
+) -> None:
     settings, told = made
     study = read_study(settings.studies_folder / f"{told['study']}.parquet")
     assert study.kind == "suspects"
@@ -98,7 +103,7 @@ def test_what_people_say_of_suspects_becomes_the_label_and_leaves_a_trace(made: 
     other = {name: study.classes[(at + 1) % 3] for at, name in enumerate(study.classes)}
     given = {item["item"]: other[item["expression"]] for item in listed}
     graph.store_answers(settings, study, "Ann", given)
-    ended = graph.fer_pipeline("study", "correct", study.key, "--home", settings.home, "--json")
+    ended = here("study", "correct", study.key, "--home", settings.home, "--json")
     assert ended.code == 0, ended.err
 
     assert graph.states(settings)["class_manifest"].reason == "the corrections changed"

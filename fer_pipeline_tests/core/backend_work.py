@@ -1,4 +1,4 @@
-"""Trains the drawn shapes on the backend that KERAS_BACKEND names; run as a process of its own."""
+"""Trains the drawn shapes on the backend that KERAS_BACKEND names, in its own process or here."""
 
 import json
 import sys

@@ -49,6 +49,12 @@ def trained(data):
     return result, announced
 
 
+@pytest.fixture(scope="module")
+def averaged(data):
+    """The same training with averaged weights."""
+    return train(*data, CLASSES, tiny_preset(ema=0.95), seed=7)
+
+
 def _first(examples, count):
     """The first `count` examples."""
     fields = ("shard_index", "row", "target", "weight", "face_id", "group_id", "expression")
@@ -213,22 +219,20 @@ def test_same_seed_gives_bit_identical_weights_with_every_part_of_the_recipe(dat
         assert np.array_equal(a, b)
 
 
-def test_averaged_weights_are_evaluated_and_kept(data):
-    preset = tiny_preset(ema=0.95)
-    result = train(*data, CLASSES, preset, seed=7)
+def test_averaged_weights_are_evaluated_and_kept(data, trained, averaged):
+    result = averaged
     best = result.history[result.best_epoch - 1]
     probabilities = predict(result.model, data[1])
     right = probabilities[np.arange(61), data[1].expression]
     assert -np.log(right).mean() == pytest.approx(best.dev_loss, rel=1e-3)
     assert best.dev_accuracy > 0.9
-    plain = train(*data, CLASSES, tiny_preset(), seed=7).model.get_weights()
+    plain = trained[0].model.get_weights()
     assert not np.allclose(plain[0], result.model.get_weights()[0], atol=1e-4)
 
 
-def test_averaging_does_not_disturb_the_training_itself(data):
-    plain = train(*data, CLASSES, tiny_preset(), seed=7)
-    averaged = train(*data, CLASSES, tiny_preset(ema=0.95), seed=7)
-    assert [epoch.loss for epoch in averaged.history] == [epoch.loss for epoch in plain.history]
+def test_averaging_does_not_disturb_the_training_itself(trained, averaged):
+    plain = trained[0].history
+    assert [epoch.loss for epoch in averaged.history] == [epoch.loss for epoch in plain]
 
 
 @pytest.fixture
