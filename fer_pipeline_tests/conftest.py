@@ -11,6 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import pytest
+from absl import logging as absl_logging
 from hypothesis import settings
 
 from fer_pipeline import cli
@@ -21,6 +22,10 @@ from fer_pipeline_tests.graph import SMALL, Ended
 # Steady examples and no folder left in the working tree.
 settings.register_profile("fer_pipeline", deadline=None, database=None, derandomize=True)
 settings.load_profile("fer_pipeline")
+
+# TensorFlow's handler would keep what stands for standard error in some test, and close it when
+# logging is set up anew: pytest's own file.
+absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
