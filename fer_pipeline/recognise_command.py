@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
-from rich.table import Table
+from rich.table import Column, Table
 
 from fer_pipeline.core.crop import Status
 from fer_pipeline.core.errors import InputError
@@ -182,7 +182,9 @@ def _table(
 
 
 def _tell(tally: _Tally, found: Inputs, csv: Path | None, annotate: Path | None) -> None:
-    table = Table("file", "face", "expression", "probability", "box or reason")
+    # A long path goes on in the next line; cut off, it would name no file.
+    file, reason = (Column(name, overflow="fold") for name in ("file", "box or reason"))
+    table = Table(file, "face", "expression", "probability", reason)
     for row in tally.rows[:_SHOWN]:
         table.add_row(*_cells(row))
     _console.print(table)

@@ -148,14 +148,18 @@ def test_sigterm_in_the_middle_leaves_whole_files(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_asks_for_the_end_once_and_a_second_one_insists() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with stopping() as stop:
-        assert not stop.is_set()
-        signal.raise_signal(signal.SIGINT)
-        assert stop.is_set()
-        with pytest.raises(KeyboardInterrupt):
+    # A process that was started in the background may have been told to ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with stopping() as stop:
+            assert not stop.is_set()
             signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+            assert stop.is_set()
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _free_port() -> int:
