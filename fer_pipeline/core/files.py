@@ -7,9 +7,11 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 TEMPORARY_SUFFIX = ".part"
 """Ending of everything that isn't published yet; names start with a dot."""
 _OWN = ".fer-pipeline"
+_LONGEST_PART = 50
+"""Characters of a name that its temporary name has: names of files end at 255 bytes."""
 
 
 @contextmanager
@@ -37,20 +41,18 @@ def published(path: Location) -> Iterator[Path]:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(
-        prefix=f".{path.name}.", suffix=TEMPORARY_SUFFIX, dir=path.parent
+        prefix=f".{path.name[:_LONGEST_PART]}.", suffix=TEMPORARY_SUFFIX, dir=path.parent
     )
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        # mkstemp makes private files; what is published is as readable as any other file here.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    except OSError as error:
-        _name_place(error, temporary)
-        raise
+        with full_disk_named(temporary):
+            yield temporary
+            # mkstemp makes private files; what is published is as readable as any other here.
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -72,18 +74,32 @@ def scratch_folder(beside: Location) -> Iterator[Path]:
         made = tempfile.TemporaryDirectory(dir=beside, prefix=".scratch.", suffix=TEMPORARY_SUFFIX)
     else:
         made = tempfile.TemporaryDirectory(prefix=_own_prefix(), suffix=TEMPORARY_SUFFIX)
-    with made as folder:
-        try:
-            yield Path(folder)
-        except OSError as error:
-            _name_place(error, Path(folder))
-            raise
+    with made as folder, full_disk_named(Path(folder)):
+        yield Path(folder)
 
 
-def _name_place(error: OSError, path: Path) -> None:
-    """Neither write() nor Arrow says which disk it is that is full."""
-    if error.filename is None and error.errno in NO_ROOM:
-        error.filename = str(path)
+@contextmanager
+def full_disk_named(path: Path) -> Iterator[None]:
+    """Let the error of a full disk name `path`: neither write() nor Arrow says which disk it is."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in NO_ROOM:
+            error.filename = str(path)
+        raise
+
+
+def append_whole(file: RawIOBase, data: bytes) -> None:
+    """Append to an unbuffered file: all of `data` or, where the disk is full, nothing of it."""
+    state = os.fstat(file.fileno())
+    left = memoryview(data)
+    try:
+        while left:
+            left = left[file.write(left) :]
+    except OSError:
+        if stat.S_ISREG(state.st_mode):
+            file.truncate(state.st_size)
+        raise
 
 
 def publish_bytes(path: Location, data: bytes) -> None:
@@ -129,7 +145,9 @@ def file_digest(path: Location) -> str:
 
 def text_digest(*parts: object) -> str:
     """16 hex digits of BLAKE2b over the parts, in order."""
-    return hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).hexdigest()
+    # Paths that aren't UTF-8 may be among them.
+    data = "\x1f".join(map(str, parts)).encode(errors="surrogateescape")
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
 def _own_prefix() -> str:

@@ -6,13 +6,15 @@ One row for each face; a file without a face, or one that can't be read, has a r
 import csv
 import fcntl
 import io
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from fer_pipeline.core.crop import Status
-from fer_pipeline.core.errors import BusyError
+from fer_pipeline.core.errors import BusyError, InputError
+from fer_pipeline.core.files import append_whole, full_disk_named
 from fer_pipeline.core.recogniser import Reading
 
 Row = Mapping[str, str | int | float | None]
@@ -64,20 +66,15 @@ def _share(name: str) -> str:
 class TableFile:
     """A CSV file that grows by the rows of one input after another."""
 
-    def __init__(self, file: BinaryIO, names: Sequence[str], done: Collection[str]) -> None:
+    def __init__(self, file: io.FileIO, names: Sequence[str], done: Collection[str]) -> None:
         """Go on at the end of `file`; `done` are the paths whose rows it holds already."""
         self.done = done
         self._file, self._names = file, names
 
     def add(self, rows: Sequence[Row]) -> None:
         """Write the rows of one input: all of them or, where that fails, none."""
-        end = self._file.tell()
-        try:
-            self._file.write(b"".join(_line([row.get(one) for one in self._names]) for row in rows))
-            self._file.flush()
-        except OSError:
-            self._file.truncate(end)
-            raise
+        lines = (_line([row.get(one) for one in self._names]) for row in rows)
+        append_whole(self._file, b"".join(lines))
 
 
 @contextmanager
@@ -89,27 +86,47 @@ def growing_table(
     Until then it stands beside it under a name of its own, from which the next call with the
     same `work` (what makes rows comparable: model and options) goes on; `on_row` is told the
     rows that are there. A file that was at `path` stays until the new one is whole. Raises
-    BusyError while another process writes it.
+    BusyError while another process writes it, InputError for a place where nothing can be written.
     """
     part = path.with_name(f".{path.name}.{work}.part")
-    with part.open("ab") as lock:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = part.open("ab", buffering=0)
+    except OSError as error:
+        raise InputError(
+            f"{path} can't be written ({error.strerror}): give another place"
+        ) from error
+    with file, full_disk_named(path):
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise BusyError(f"another process is writing {path}: wait for it") from error
-        with part.open("r+b") as file:
-            yield TableFile(file, names, _taken_up(file, names, on_row))
+        if not _stands_at(part, file):
+            raise BusyError(f"another process has just written {path}: start again")
+        with part.open("rb") as begun:
+            done, end = _taken_up(begun, names, on_row)
+        file.truncate(end)
+        if not end:
+            append_whole(file, _line(names))
+        yield TableFile(file, names, done)
         part.replace(path)
 
 
-def _taken_up(file: BinaryIO, names: Sequence[str], on_row: Callable[[Row], None]) -> set[str]:
-    """The paths whose rows stand in the file; it is cut behind them, and written from there on."""
+def _stands_at(path: Path, file: io.FileIO) -> bool:
+    """Whether the file is still there: who had it before may have given it its final name."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _taken_up(
+    file: BinaryIO, names: Sequence[str], on_row: Callable[[Row], None]
+) -> tuple[set[str], int]:
+    """The paths whose rows stand in the file whole, and where the last of these ends."""
     done: set[str] = set()
     if file.readline() != _line(names):
-        file.seek(0)
-        file.truncate()
-        file.write(_line(names))
-        return done
+        return done, 0
     whole = start = file.tell()
     rows: list[Row] = []
     for record in _records(file):
@@ -123,9 +140,7 @@ def _taken_up(file: BinaryIO, names: Sequence[str], on_row: Callable[[Row], None
         whole = start
         done.add(_told(rows, on_row))
     # Of a line that was cut, the picture's other lines are dropped too.
-    file.truncate(whole)
-    file.seek(whole)
-    return done
+    return done, whole
 
 
 def _told(rows: list[Row], on_row: Callable[[Row], None]) -> str:

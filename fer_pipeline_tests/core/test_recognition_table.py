@@ -1,13 +1,18 @@
 """Rows of what was seen, and the file that a stopped run goes on with."""
 
 import csv
+import errno
+import fcntl
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fer_pipeline.core.crop import Status
-from fer_pipeline.core.errors import BusyError
+from fer_pipeline.core.errors import BusyError, InputError
+from fer_pipeline.core.files import append_whole
 from fer_pipeline.core.recogniser import Face, Reading
 from fer_pipeline.core.recognition_table import Row, columns, growing_table, rows_of
 
@@ -102,6 +107,64 @@ def test_what_was_cut_off_is_read_again_and_nothing_stands_twice(tmp_path: Path)
                     table.add(rows)
         assert path.read_bytes() == data
         path.rename(part)
+
+
+def test_rows_of_a_picture_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    whole, half = b"of,one,picture\r\n", b"of,another"
+
+    class AlmostFull(io.FileIO):
+        def write(self, data: Any) -> int:
+            if bytes(data)[:1] == b",":
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(bytes(data)[: len(half)])
+
+    path = tmp_path / "rows"
+    path.write_bytes(whole)
+    with AlmostFull(path, "a") as file, pytest.raises(OSError, match="No space left"):
+        append_whole(file, half + b",picture\r\n")
+    assert path.read_bytes() == whole
+
+
+def test_place_where_nothing_can_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "faces.csv", tmp_path / ("a" * 250 + ".csv")):
+        with (
+            pytest.raises(InputError, match=r"can't be written \(.+\): give another place"),
+            growing_table(path, NAMES, "work", _ignore),
+        ):
+            pass
+
+
+def test_full_disk_is_that_of_the_table(tmp_path: Path) -> None:
+    path = tmp_path / "faces.csv"
+
+    def work() -> None:
+        with growing_table(path, NAMES, "work", _ignore):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        work()
+    assert caught.value.filename == str(path)
+
+
+def test_file_that_another_run_has_just_published_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "faces.csv"
+    lock = fcntl.flock
+
+    def late(file: int, operation: int) -> None:
+        (part,) = tmp_path.glob("*.part")
+        part.replace(path)
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with (
+        pytest.raises(BusyError, match="has just written"),
+        growing_table(path, NAMES, "work", _ignore),
+    ):
+        pass
+    assert path.read_bytes() == b""
 
 
 def test_other_work_begins_anew_and_a_second_writer_is_refused(tmp_path: Path) -> None:
