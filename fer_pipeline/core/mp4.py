@@ -9,6 +9,8 @@ import struct
 from typing import BinaryIO
 
 _SMALLEST = 8
+_MOST_BOXES = 10_000
+"""Boxes that are looked at; a file could hold many millions of empty ones."""
 
 
 def mp4_seconds(opened: BinaryIO) -> float | None:
@@ -34,7 +36,9 @@ def mp4_seconds(opened: BinaryIO) -> float | None:
 def _box(opened: BinaryIO, kind: bytes, start: int, end: int) -> tuple[int, int] | None:
     """Where the content of the first box of a kind begins and ends, between two places."""
     place = start
-    while place + _SMALLEST <= end:
+    for _ in range(_MOST_BOXES):
+        if place + _SMALLEST > end:
+            break
         opened.seek(place)
         head = opened.read(16)
         if len(head) < _SMALLEST:

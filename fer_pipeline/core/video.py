@@ -7,7 +7,7 @@ How videos are written is in `video_writing.py`; which frames are taken while ti
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,8 @@ USUAL_RATE = 25.0
 
 _FASTEST_RATE = 1000.0
 _CAMERAS = 100
+_CLOSE = 1e-6
+"""Seconds by which a frame may be early: its time stamp was rounded."""
 _START = 512
 """Bytes at a file's start that tell text from video."""
 
@@ -171,6 +173,18 @@ def open_video(path: str | Path) -> Video:
             "has no decoder for it"
         )
     return Video(str(path), capture, camera=False, seconds=seconds)
+
+
+def spaced(frames: Iterable[Frame], every: float) -> Iterator[Frame]:
+    """The first frame, and the first one of each later span of `every` seconds; 0: each frame."""
+    due = -math.inf
+    for frame in frames:
+        seconds = frame.seconds + _CLOSE
+        if seconds < due:
+            continue
+        if every:
+            due = every * (seconds // every + 1)
+        yield frame
 
 
 def open_camera(number: int) -> Video:

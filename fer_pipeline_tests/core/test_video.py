@@ -1,6 +1,7 @@
 """Videos read frame by frame, with their times; and written, whole or not at all."""
 
 import io
+import math
 import os
 import struct
 import subprocess
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from fer_pipeline.core.bounds import UnreadableError
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.mp4 import mp4_seconds
-from fer_pipeline.core.video import Video, is_video, open_camera, open_video
+from fer_pipeline.core.video import Frame, Video, is_video, open_camera, open_video, spaced
 from fer_pipeline.core.video_writing import VideoWriter, writing_video
 from fer_pipeline_tests.core.films import HEIGHT, RATE, WIDTH, drawn_frames, write_film
 
@@ -149,6 +150,35 @@ def test_videos_are_known_by_their_names() -> None:
 def test_boxes_of_any_bytes_are_read_without_error(data: bytes, kind: bytes) -> None:
     found = mp4_seconds(io.BytesIO(data[:4] + kind + data[4:]))
     assert found is None or found > 0
+
+
+def test_millions_of_empty_boxes_are_not_all_looked_at() -> None:
+    class Counted(io.BytesIO):
+        reads = 0
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            self.reads += 1
+            return super().read(size)
+
+    opened = Counted(struct.pack(">I4s", 8, b"free") * 50_000)
+    assert mp4_seconds(opened) is None
+    assert opened.reads <= 10_000
+
+
+@pytest.mark.parametrize(
+    ("every", "times"),
+    [
+        (1.0, [0.5, 1.0, 3.52, 4.0]),
+        (0.2, [0.5, 0.6, 0.8, 1.0, 3.52, 3.6, 4.0]),
+        (math.inf, [0.5]),
+        (0.0, [0.5, 0.6, 0.8, 0.9999999, 1.0399999, 3.52, 3.56, 3.6, 4.0]),
+    ],
+)
+def test_after_a_gap_frames_are_no_closer_than_before(every: float, times: list[float]) -> None:
+    stamps = (0.5, 0.6, 0.8, 0.9999999, 1.0399999, 3.52, 3.56, 3.6, 4.0)
+    pixels = np.zeros((1, 1, 3), np.uint8)
+    frames = [Frame(number, seconds, pixels) for number, seconds in enumerate(stamps)]
+    assert [frame.seconds for frame in spaced(frames, every)] == pytest.approx(times)
 
 
 def test_written_video_is_as_long_as_what_it_shows(tmp_path: Path) -> None:
