@@ -4,10 +4,12 @@ What is read is listed in `recognition_inputs.py`, what is told of it in `recogn
 one picture is the work of `recogniser.py`.
 """
 
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +24,12 @@ from fer_pipeline.core.read_ahead import local_files
 from fer_pipeline.core.recogniser import Reading, Recogniser
 from fer_pipeline.core.recognition_inputs import STDIN, Input
 from fer_pipeline.core.recognition_table import Row, rows_of
-from fer_pipeline.core.video import open_video
+from fer_pipeline.core.video import open_video, spaced
 
 _TOGETHER = 8
 """Pictures that a thread reads before it tells of them."""
 _FRAMES = 16
 """Frames of a video that are held at once."""
-_KEPT_FORMATS = {".jpg": ".jpg", ".jpeg": ".jpg", ".png": ".png"}
-"""Formats that a copy has like its original, by suffix; all others become PNG."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Work:
     annotate: Path | None = None
     stdin: bytes = b""
 
-    def rows(self, inputs: Sequence[Input]) -> list[list[Row]]:
-        """The rows of each input, at least one each."""
+    def rows(self, inputs: Sequence[Input], stop: threading.Event) -> list[list[Row]]:
+        """The rows of each input, at least one each; once `stop` is set, videos are cut short."""
         found: dict[str, list[Row]] = {}
         pictures = [one for one in inputs if not one.video]
         images = [self._stored(one) for one in pictures]
@@ -56,7 +56,7 @@ class Work:
                 write_picture(annotated(pixels, reading.faces), self.annotate / one.place)
         for one in inputs:
             if one.video:
-                found[one.path] = self._video(one)
+                found[one.path] = self._video(one, stop)
         return [found[one.path] for one in inputs]
 
     def _stored(self, one: Input) -> bytes | Path:
@@ -69,11 +69,10 @@ class Work:
         (found,) = local_files([one.path], self.recogniser.bounds.max_file_bytes)
         return found if isinstance(found, bytes) else path
 
-    def _video(self, one: Input) -> list[Row]:
+    def _video(self, one: Input, stop: threading.Event) -> list[Row]:
         """The rows of the frames that are read, and the reason where the video breaks off."""
         rows: list[Row] = []
         frames: list[tuple[float, NDArray[np.uint8]]] = []
-        due = 0.0
 
         def read() -> None:
             readings = self.recogniser.read_many([pixels for _, pixels in frames], order="bgr")
@@ -86,10 +85,8 @@ class Work:
 
         try:
             with open_video(one.path) as video:
-                for frame in video:
-                    if frame.seconds + 1e-6 < due:
-                        continue
-                    due = max(due + self.every, frame.seconds) if self.every else 0.0
+                wanted = takewhile(lambda _: not stop.is_set(), video)
+                for frame in spaced(wanted, self.every):
                     frames.append((frame.seconds, frame.pixels))
                     if len(frames) >= _FRAMES:
                         read()
@@ -97,13 +94,17 @@ class Work:
         except (InputError, UnreadableError) as error:
             read()
             rows += rows_of(one.path, Reading((), None, None, str(error)))
-        return rows or rows_of(one.path, Reading((), None, None, "a video without a frame"))
+        return rows
 
 
 def recognise_all(
     work: Work, inputs: Sequence[Input], workers: int
 ) -> Iterator[tuple[Input, list[Row]]]:
-    """Each input with its rows, in order, `workers` threads reading ahead of what is taken."""
+    """Each input with its rows, in order, `workers` threads reading ahead of what is taken.
+
+    When the caller goes away early, the threads end soon, in the middle of a video too.
+    """
+    stop = threading.Event()
     chunks = _chunks(inputs)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="recognise")
     ahead: deque[tuple[Sequence[Input], Future[list[list[Row]]]]] = deque()
@@ -111,7 +112,7 @@ def recognise_all(
     def ask() -> None:
         chunk = next(chunks, None)
         if chunk is not None:
-            ahead.append((chunk, pool.submit(work.rows, chunk)))
+            ahead.append((chunk, pool.submit(work.rows, chunk, stop)))
 
     try:
         for _ in range(workers + 1):
@@ -122,21 +123,20 @@ def recognise_all(
             ask()
             yield from zip(chunk, rows, strict=True)
     finally:
+        stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def write_picture(pixels: NDArray[np.uint8], path: Path) -> None:
-    """Write uint8 RGB (height, width, 3) as JPEG or PNG, by the name of `path`; others get .png."""
+    """Write uint8 RGB (height, width, 3) as JPEG or PNG, by the suffix of `path`."""
     import cv2
 
-    kind = _KEPT_FORMATS.get(path.suffix.lower())
-    place = path if kind else path.with_name(f"{path.name}.png")
-    options = [cv2.IMWRITE_JPEG_QUALITY, 92] if kind == ".jpg" else []
-    done, data = cv2.imencode(kind or ".png", pixels[:, :, ::-1], options)
+    kind = path.suffix.lower()
+    options = [] if kind == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 92]
+    done, data = cv2.imencode(kind, pixels[:, :, ::-1], options)
     if not done:
         raise InputError(f"{path} can't be written: a picture of {pixels.shape} has no such format")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    publish_bytes(place, data.tobytes())
+    publish_bytes(path, data.tobytes())
 
 
 def _chunks(inputs: Sequence[Input]) -> Iterator[Sequence[Input]]:

@@ -5,6 +5,7 @@ says nothing, by its first bytes.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +22,17 @@ PICTURES = frozenset(
     ]
 )
 """Suffixes by which a file in a folder is taken for a picture, whatever it turns out to hold."""
+KEPT_FORMATS = frozenset([".jpg", ".jpeg", ".png"])
+"""Suffixes of pictures whose copies are of the same format; copies of all others are PNG."""
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*", b"GIF8")
 
 
 @dataclass(frozen=True)
 class Input:
-    """One file: `path` as it is told, `place` where it stands below a folder of copies."""
+    """One file: `path` as it is told, and the `place` of its copy below a folder of copies.
+
+    The place of a video is a folder, for copies of its frames.
+    """
 
     path: str
     place: Path
@@ -45,32 +51,34 @@ def find_inputs(given: Sequence[str], *, without: Path | None = None) -> Inputs:
     """The pictures and videos of files, folders (with all below, sorted) and `-`, each once.
 
     A file that is named is always one of them; in a folder others are passed over and counted.
-    What stands below the folder `without` is left out. Raises InputError for a path where
-    nothing is, and where there is nothing to read in all of it.
+    Links are followed, and a folder that can't be listed is one of the files. What stands below
+    the folder `without` is left out. Raises InputError for a path where nothing is, and where
+    there is nothing to read in all of it.
     """
     files: dict[str, Input] = {}
     skipped = 0
     several = len(given) > 1
     left_out = None if without is None else without.resolve()
     for word in given:
-        path = Path(word).expanduser()
+        path = Path(word)
         if word == STDIN:
-            files.setdefault(word, Input(word, Path("stdin"), video=False))
+            files.setdefault(word, Input(word, Path("stdin.png"), video=False))
+        elif not _exists(path):
+            raise InputError(
+                f"{word} isn't there: give pictures, videos, folders of them, or - for a picture "
+                "on standard input"
+            )
         elif path.is_dir():
             head = Path(path.resolve().name) if several else Path()
             for file in _files_below(path, left_out):
                 if not _is_readable(file):
                     skipped += 1
                     continue
-                place = head / file.relative_to(path)
-                files.setdefault(str(file), Input(str(file), place, is_video(file)))
-        elif path.exists():
-            files.setdefault(str(path), Input(str(path), Path(path.name), is_video(path)))
+                one = _input(file, head / file.relative_to(path))
+                files.setdefault(one.path, one)
         else:
-            raise InputError(
-                f"{word} isn't there: give pictures, videos, folders of them, or - for a picture "
-                "on standard input"
-            )
+            one = _input(path, Path(path.name))
+            files.setdefault(one.path, one)
     if not files:
         where = ", ".join(given)
         raise InputError(
@@ -79,18 +87,45 @@ def find_inputs(given: Sequence[str], *, without: Path | None = None) -> Inputs:
     return Inputs(tuple(_each_in_its_place(files.values())), skipped)
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise InputError(f"{path} can't be read ({error.strerror}): give another path") from error
+
+
+def _input(file: Path, place: Path) -> Input:
+    # A file that is called "-" isn't standard input.
+    path = f"./{STDIN}" if str(file) == STDIN else str(file)
+    if is_video(file):
+        return Input(path, place, video=True)
+    if file.suffix.lower() not in KEPT_FORMATS:
+        place = place.with_name(f"{place.name}.png")
+    return Input(path, place, video=False)
+
+
 def _files_below(folder: Path, left_out: Path | None) -> Iterator[Path]:
-    for here, folders, names in os.walk(folder):
-        folders.sort()
-        if left_out is not None:
-            folders[:] = [name for name in folders if Path(here, name).resolve() != left_out]
+    """All files, through links too, each folder once; at last the folders that can't be listed."""
+    seen = {folder.resolve(), left_out}
+    refused: list[OSError] = []
+    for here, folders, names in os.walk(folder, onerror=refused.append, followlinks=True):
+        unseen = {name: Path(here, name).resolve() for name in sorted(folders)}
+        folders.clear()
+        for name, real in unseen.items():
+            if real not in seen:
+                seen.add(real)
+                folders.append(name)
         for name in sorted(names):
             yield Path(here, name)
+    for error in refused:
+        if Path(error.filename) == folder:
+            raise InputError(f"{folder} can't be listed ({error.strerror}): give another folder")
+        yield Path(error.filename)
 
 
 def _is_readable(file: Path) -> bool:
     suffix = file.suffix.lower()
-    if suffix in PICTURES or is_video(file):
+    if suffix in PICTURES or is_video(file) or file.is_dir():
         return True
     try:
         if not file.is_file():
@@ -104,11 +139,13 @@ def _is_readable(file: Path) -> bool:
 
 def _each_in_its_place(files: Iterable[Input]) -> Iterator[Input]:
     """The files, those whose place is taken already with a number in their name."""
-    taken: dict[Path, int] = {}
+    taken: set[Path] = set()
+    counts: Counter[Path] = Counter()
     for one in files:
-        count = taken[one.place] = taken.get(one.place, 0) + 1
         place = one.place
-        if count > 1:
-            place = place.with_name(f"{place.stem}-{count}{place.suffix}")
-            taken[place] = 1
+        while place in taken:
+            counts[one.place] += 1
+            number = counts[one.place] + 1
+            place = one.place.with_name(f"{one.place.stem}-{number}{one.place.suffix}")
+        taken.add(place)
         yield Input(one.path, place, one.video)
