@@ -4,6 +4,7 @@ What is read is listed in `core/recognition_inputs.py`, how in `core/recognition
 told, counted and written.
 """
 
+import hashlib
 import os
 import sys
 from collections import Counter
@@ -72,16 +73,17 @@ def recognise(
     stopped goes on where it was when it is started again.
     """
     from fer_pipeline.core.recognition import Work, recognise_all
-    from fer_pipeline.recogniser import Recogniser
+    from fer_pipeline.recogniser import Recogniser, model_file_of
 
     found = find_inputs(inputs, without=annotate)
     _check_places(found, csv, annotate)
     stdin = _standard_input() if any(one.path == STDIN for one in found.files) else b""
-    recogniser = Recogniser.load(model, threads=1, home=home)
+    file = model_file_of(model, home)
+    recogniser = Recogniser.load(file, threads=1)
     work = Work(recogniser, True if whole else None, every, annotate, stdin)
     tally = _Tally(keep=csv is None)
     with (
-        _table(csv, work, model, home, tally) as table,
+        _table(csv, work, file, inputs, tally) as table,
         Progress(console=_console, transient=True) as progress,
     ):
         done = table.done if table else ()
@@ -100,7 +102,7 @@ def recognise(
     if as_json:
         print_json(_answer(tally, found, csv, annotate, model, recogniser.classes))
     if tally.files and tally.unreadable_files == tally.files:
-        raise InputError(f"none of {tally.files:,} files could be read: {tally.first_reason}")
+        raise InputError(f"nothing could be read: {tally.first_reason}")
 
 
 @dataclass
@@ -131,29 +133,62 @@ class _Tally:
         if status == Status.UNREADABLE.value:
             # A video of which frames were read before it broke off was read.
             self.unreadable_files += new
-            self.first_reason = self.first_reason or f"{row['path']}: {row.get('reason')}"
+            path, reason = str(row["path"]), str(row["reason"])
+            told = reason if path in reason else f"{path}: {reason}"
+            self.first_reason = self.first_reason or told
         if len(self.rows) < (_KEPT if self.keep else _SHOWN):
             self.rows.append(row)
 
 
 def _check_places(found: Inputs, csv: Path | None, annotate: Path | None) -> None:
     """Raise InputError before anything is read for places where nothing can, or may, be written."""
-    if csv is not None and csv.is_dir():
-        raise InputError(f"{csv} is a folder: --csv takes the name of a file")
+    if csv is None and annotate is None:
+        return
+    originals = {_identity(one.path): one.path for one in found.files if one.path != STDIN}
+    originals.pop(None, None)
+    if csv is not None and _identity(csv):
+        if not csv.is_file():
+            what = "a folder" if csv.is_dir() else "no regular file"
+            raise InputError(f"{csv} is {what}: --csv takes the name of a file")
+        if _identity(csv) in originals:
+            raise InputError(f"{csv} is one of the files to read: give --csv another name")
     if annotate is None:
         return
-    if annotate.exists() and not annotate.is_dir():
-        raise InputError(f"{annotate} is no folder: --annotate takes one")
+    try:
+        annotate.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise InputError(f"{annotate} is no folder: --annotate takes one") from error
+    except OSError as error:
+        raise InputError(
+            f"{annotate} can't be made ({error.strerror}): give --annotate another folder"
+        ) from error
     for one in found.files:
         copy = annotate / one.place
-        if copy.exists() and one.path != STDIN and copy.samefile(one.path):
+        identity = _identity(copy)
+        if identity is None:
+            continue
+        if identity in originals:
             raise InputError(
-                f"the copy of {one.path} would take its place: give --annotate another folder"
+                f"the copy of {one.path} would take the place of {originals[identity]}: "
+                "give --annotate another folder"
+            )
+        if copy.is_dir() != one.video:
+            raise InputError(
+                f"{copy} is in the way of the copy of {one.path}: give --annotate another folder"
             )
 
 
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    """What tells a file from all others, whatever it is called; None where nothing is."""
+    try:
+        state = Path(path).stat()
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino
+
+
 def _standard_input() -> bytes:
-    if sys.stdin.isatty():
+    if sys.stdin is None or sys.stdin.isatty():
         raise InputError("- reads a picture from standard input: pipe one in, as in `< photo.jpg`")
     from fer_pipeline.core.bounds import MAX_FILE_BYTES
 
@@ -162,7 +197,7 @@ def _standard_input() -> bytes:
 
 @contextmanager
 def _table(
-    csv: Path | None, work: "Work", model: str, home: str | None, tally: _Tally
+    csv: Path | None, work: "Work", model_file: Path, inputs: Sequence[str], tally: _Tally
 ) -> Iterator["TableFile | None"]:
     """The CSV file of this very work, if one is wanted."""
     if csv is None:
@@ -170,13 +205,12 @@ def _table(
         return
     from fer_pipeline.core.files import file_digest, text_digest
     from fer_pipeline.core.recognition_table import columns, growing_table
-    from fer_pipeline.core.starter import STARTER, starter_file
-    from fer_pipeline.recogniser import model_file_of
 
-    file = starter_file() if model == STARTER else Path(model_file_of(model, home))
     names = columns(work.recogniser.classes)
-    digest = text_digest(file_digest(file), work.whole, work.every, *names)[:8]
-    csv.parent.mkdir(parents=True, exist_ok=True)
+    # The paths in the rows are told as they were given: from another folder they'd be others.
+    where = (Path.cwd(), *inputs, hashlib.blake2b(work.stdin).hexdigest())
+    options = (work.whole, work.every, work.annotate)
+    digest = text_digest(file_digest(model_file), *names, *options, *where)[:8]
     with growing_table(csv, names, digest, tally.add) as table:
         yield table
 

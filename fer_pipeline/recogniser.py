@@ -9,7 +9,7 @@ from typing import Self
 
 from fer_pipeline.core.recogniser import Face, Image, Order, Reading
 from fer_pipeline.core.recogniser import Recogniser as FileRecogniser
-from fer_pipeline.core.starter import STARTER
+from fer_pipeline.core.starter import STARTER, starter_file
 from fer_pipeline.core.storage import as_location
 
 __all__ = ["Face", "Image", "Order", "Reading", "Recogniser"]
@@ -39,11 +39,13 @@ class Recogniser(FileRecogniser):
         return super().load(model_file_of(model, home), threads=threads)
 
 
-def model_file_of(model: str | Path, home: str | Path | None = None) -> str | Path:
-    """The file of a model that `Recogniser.load` takes; `starter` stays as it is."""
+def model_file_of(model: str | Path, home: str | Path | None = None) -> Path:
+    """The file of a model by name, as `Recogniser.load` takes it; fetched if it is an address."""
     address = str(model)
+    if address == STARTER:
+        return starter_file()
     if not address.startswith(_ADDRESSES) and not Path(address).expanduser().is_dir():
-        return model
+        return Path(address).expanduser()
     from fer_pipeline.settings import Settings
     from fer_pipeline.tracking import model_file
 

@@ -3,9 +3,11 @@
 import csv
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from itertools import islice
@@ -18,6 +20,8 @@ import pytest
 
 from fer_pipeline import Recogniser
 from fer_pipeline.core.drawing import draw_group, draw_photo
+from fer_pipeline.core.recognition import Work
+from fer_pipeline.core.recognition_inputs import Input
 from fer_pipeline_tests import graph
 from fer_pipeline_tests.core.small_release import encoded
 from fer_pipeline_tests.graph import Ended
@@ -112,7 +116,44 @@ def test_copies_show_the_boxes_and_leave_the_originals_alone(
     assert (np.abs(copy.astype(int) - original) > 60).any(axis=2).sum() > 500
     refused = here("recognise", folder, "--annotate", folder)
     assert refused.code == 2
-    assert "would take its place: give --annotate another folder" in refused.words
+    assert "would take the place of" in refused.words
+
+
+def test_no_file_that_is_read_is_written_to(
+    here: Here, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("deep").mkdir()
+    data = (folder / "two.jpg").read_bytes()
+    for name in ("two.jpg", "deep/two.jpg"):
+        Path(name).write_bytes(data)
+    for words in (
+        ("two.jpg", "--csv", "two.jpg"),
+        ("deep/two.jpg", "two.jpg", "--annotate", "."),
+    ):
+        ended = here("recognise", *words)
+        assert ended.code == 2
+        assert "two.jpg" in ended.words
+    assert Path("two.jpg").read_bytes() == Path("deep/two.jpg").read_bytes() == data
+
+
+def test_pipe_is_not_replaced_by_a_table(here: Here, folder: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    ended = here("recognise", folder / "two.jpg", "--csv", pipe)
+    assert ended.code == 2
+    assert "is no regular file: --csv takes the name of a file" in ended.words
+    assert pipe.is_fifo()
+
+
+def test_picture_with_the_longest_name_that_a_file_may_have_gets_a_copy(
+    here: Here, folder: Path, tmp_path: Path
+) -> None:
+    name = "a" * 251 + ".jpg"
+    (tmp_path / name).write_bytes((folder / "two.jpg").read_bytes())
+    ended = here("recognise", tmp_path / name, "--annotate", tmp_path / "drawn")
+    assert ended.code == 0, ended.err
+    assert (tmp_path / "drawn" / name).is_file()
 
 
 def test_picture_on_standard_input_is_read(
@@ -123,6 +164,15 @@ def test_picture_on_standard_input_is_read(
     ended = here("recognise", "-", "--json")
     assert ended.code == 0, ended.err
     assert [row["path"] for row in ended.answer["results"]] == ["-", "-"]
+
+
+def test_standard_input_that_is_closed_is_one_sentence(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    ended = here("recognise", "-")
+    assert ended.code == 2
+    assert "- reads a picture from standard input" in ended.words
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +227,8 @@ def test_hostile_files_are_rows_and_not_the_end(here: Here, tmp_path: Path) -> N
         (("two.jpg", "--model", "none.keras"), "none.keras"),
         (("two.jpg", "--csv", "."), "is a folder: --csv takes the name of a file"),
         (("two.jpg", "--annotate", "two.jpg"), "is no folder: --annotate takes one"),
-        (("deep/page.jpg",), "none of 1 files could be read"),
+        (("two.jpg", "--annotate", "two.jpg/drawn"), "can't be made (Not a directory)"),
+        (("deep/page.jpg",), "nothing could be read: deep/page.jpg: "),
     ],
 )
 def test_what_can_not_be_done_is_one_sentence(
@@ -212,6 +263,39 @@ def test_killed_run_goes_on_where_it_was(folder: Path, tmp_path: Path) -> None:
         f"{number:04}.jpg" for number in range(160) for _ in range(2)
     ]
     assert not list(tmp_path.glob(".rows.csv.*"))
+
+
+@pytest.mark.parametrize(
+    "changed", [("--annotate", "drawn"), ("--every", "2"), ("deep/one.jpg",), ("--whole",)]
+)
+def test_only_the_same_work_is_gone_on_with(
+    here: Here,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changed: tuple[str, ...],
+) -> None:
+    shutil.copytree(folder, tmp_path / "pictures")
+    monkeypatch.chdir(tmp_path / "pictures")
+    words = ("recognise", "two.jpg", "--csv", tmp_path / "rows.csv")
+    replace = Path.replace
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", _interrupted)
+        assert here(*words).code == 130
+    assert Path.replace is replace
+    assert "goes on after" not in here(*words, *changed).words
+    assert "goes on after 1 files" in here(*words).words
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_video_is_let_go_when_nobody_waits_for_it_any_more(video: Path) -> None:
+    stop = threading.Event()
+    stop.set()
+    work = Work(Recogniser.load(threads=1), every=0)
+    assert work.rows([Input(str(video), Path("film.mp4"), video=True)], stop) == [[]]
 
 
 def _wait_until(true: Callable[[], Any], seconds: float = 60) -> None:
