@@ -67,7 +67,7 @@ def live(
 
     if source is not None and camera is not None:
         raise InputError(f"{source} and --camera {camera} both say what is read: give one")
-    chosen = source or camera or "0"
+    chosen = next(one for one in (source, camera, "0") if one is not None)
     with ExitStack() as stack:
         video = stack.enter_context(_opened(chosen))
         if every_frame and video.camera:

@@ -9,14 +9,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_pipeline.core.annotate import annotated
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.files import append_whole, full_disk_named
 from fer_pipeline.core.live import Answer
 from fer_pipeline.core.video import USUAL_RATE, Video
 from fer_pipeline.core.video_writing import VideoWriter, writing_video
@@ -33,7 +35,7 @@ class Outputs:
     """What is written and shown of each answer; None where that isn't wanted."""
 
     video: VideoWriter | None = None
-    lines: BinaryIO | None = None
+    lines: FileIO | None = None
     page: "LivePage | None" = None
     address: str | None = None
     """Where the page is."""
@@ -53,7 +55,7 @@ class Outputs:
             return True
         try:
             # One call for each line: what is there are whole lines, whenever this ends.
-            self.lines.write(json.dumps(described(answer)).encode() + b"\n")
+            append_whole(self.lines, json.dumps(described(answer)).encode() + b"\n")
         except BrokenPipeError:
             return False
         return True
@@ -72,6 +74,8 @@ def opened_outputs(
         for place in (out, jsonl):
             if place not in (None, STDOUT) and _same_file(str(place), video.name):
                 raise InputError(f"{place} is the video that is read: write to another file")
+        if out is not None and jsonl is not None and _same_place(out, jsonl):
+            raise InputError(f"--out and --jsonl both name {out}: write to two files")
         if out is not None:
             outputs.video = stack.enter_context(writing_video(out, video.fps or USUAL_RATE))
         if jsonl is not None:
@@ -115,8 +119,10 @@ def described(answer: Answer) -> dict[str, Any]:
 
 
 @contextmanager
-def _opened_lines(jsonl: str) -> Iterator[BinaryIO]:
+def _opened_lines(jsonl: str) -> Iterator[FileIO]:
     if jsonl == STDOUT:
+        if sys.stdout is None:
+            raise InputError("standard output is closed: give --jsonl a file")
         sys.stdout.flush()
         with os.fdopen(os.dup(1), "wb", buffering=0) as stream:
             yield stream
@@ -129,8 +135,13 @@ def _opened_lines(jsonl: str) -> Iterator[BinaryIO]:
         raise InputError(
             f"{jsonl} can't be written ({error.strerror}): give another place"
         ) from error
-    with file:
+    with file, full_disk_named(path):
         yield file
+
+
+def _same_place(one: Path, other: str) -> bool:
+    """Whether both would be written as one file, which need not be there yet."""
+    return other != STDOUT and one.resolve() == Path(other).resolve()
 
 
 def _same_file(place: str, source: str) -> bool:

@@ -1,9 +1,11 @@
 """The command `live` on videos of drawn faces: what it writes, shows, refuses, and how it ends."""
 
+import errno
 import json
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPResponse
@@ -16,6 +18,7 @@ import pytest
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.video import open_video
 from fer_pipeline.live_command import stopping
+from fer_pipeline.live_outputs import opened_outputs
 from fer_pipeline.live_page import LivePage, serving
 from fer_pipeline_tests.core.films import HEIGHT, WIDTH, write_film
 from fer_pipeline_tests.graph import Ended, command, environment
@@ -92,12 +95,14 @@ def test_video_that_breaks_off_is_answered_up_to_there(
         (("text.mp4",), "text.mp4 is a text file"),
         (("none.mp4",), "none.mp4 is no file"),
         ((".",), "is a folder"),
+        (("",), "is a folder"),
         (("--camera", "99"), "there is no camera 99"),
         (("film.mp4", "--camera", "0"), "film.mp4 and --camera 0 both say what is read"),
         (("film.mp4", "--out", "out.avi"), "must end in .mp4"),
         (("film.mp4", "--out", "text.mp4/out.mp4"), "can't be written"),
         (("film.mp4", "--out", "./film.mp4"), "is the video that is read"),
         (("film.mp4", "--jsonl", "text.mp4/lines"), "can't be written"),
+        (("film.mp4", "--out", "a.mp4", "--jsonl", "./a.mp4"), "both name a.mp4"),
         (("film.mp4", "--model", "none.keras"), "none.keras is no file"),
     ],
 )
@@ -145,6 +150,32 @@ def test_sigterm_in_the_middle_leaves_whole_files(tmp_path: Path) -> None:
         assert len(list(video)) == video.frames
         assert video.frames == pytest.approx(25 * told[-1]["seconds"], abs=3)
     assert {path.name for path in out.parent.iterdir()} == {"out.mp4", "lines.jsonl"}
+
+
+def test_standard_output_that_is_closed_takes_no_lines(
+    film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    with (
+        open_video(film) as video,
+        pytest.raises(InputError, match="standard output is closed"),
+        opened_outputs(video, "starter", out=None, jsonl="-", port=None),
+    ):
+        pass
+
+
+def test_full_disk_is_that_of_the_lines(film: Path, tmp_path: Path) -> None:
+    def work() -> None:
+        lines = str(tmp_path / "lines")
+        with (
+            open_video(film) as video,
+            opened_outputs(video, "starter", out=None, jsonl=lines, port=None),
+        ):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        work()
+    assert caught.value.filename == str(tmp_path / "lines")
 
 
 def test_ctrl_c_asks_for_the_end_once_and_a_second_one_insists() -> None:

@@ -4,7 +4,7 @@ Frames may come at any time; how videos are read is in `video.py`.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,16 +92,14 @@ def writing_video(path: Path, fps: float) -> Iterator[VideoWriter]:
         raise InputError(f"{path} must end in {SUFFIX}: videos are written as MP4 only")
     if path.is_dir():
         raise InputError(f"{path} is a folder: give the name of a video")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with scratch_folder(path.parent):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"{path} can't be written ({error.strerror}): give another place"
-        ) from error
-    # OpenCV chooses the container by the suffix, which the names of `published` don't have.
-    with scratch_folder(path.parent) as folder:
+    with ExitStack() as stack:
+        # OpenCV chooses the container by the suffix, which the names of `published` don't have.
+        try:
+            folder = stack.enter_context(scratch_folder(path.parent))
+        except OSError as error:
+            raise InputError(
+                f"{path} can't be written ({error.strerror}): give another place"
+            ) from error
         file = folder / f"video{SUFFIX}"
         writer = VideoWriter(file, fps)
         try:
