@@ -148,7 +148,7 @@ class Recogniser:
         The faces of several pictures are recognised together. A picture that can't be read is a
         Reading with the reason and not the end.
         """
-        given = boxes or [None] * len(images)
+        given = [None] * len(images) if boxes is None else boxes
         for start in range(0, len(images), _PICTURES):
             end = start + _PICTURES
             part = [

@@ -141,6 +141,8 @@ def test_pictures_that_can_not_be_read_are_readings_with_their_reason(
     assert "none.jpg is no file" in str(reasons[3])
     assert (readings[0].width, readings[0].height) == (840, 320)
     assert readings[0].faces[0].box == recogniser.read(good)[0].box
+    with pytest.raises(ValueError, match="shorter"):
+        list(recogniser.read_many(pictures, boxes=[]))
 
 
 def test_more_pictures_than_are_held_at_once_are_all_read_in_order(
