@@ -231,8 +231,10 @@ def test_limits_come_from_the_settings(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert Settings.load(home=tmp_path).service_limits == Limits()
     for name, value in {
         "BODY_BYTES": "1000", "PIXELS": "99", "FACES": "3", "SECONDS": "1.5", "WAITING": "2",
-        "HELD_BYTES": "10",
+        "HELD_BYTES": "10", "CAMERAS": "4", "VIDEOS": "5", "VIDEO_BYTES": "6", "VIDEO_SECONDS": "7",
     }.items():  # fmt: skip
         monkeypatch.setenv(f"FER_SERVE_{name}", value)
     # There is always room for one body.
-    assert Settings.load(home=tmp_path).service_limits == Limits(1000, 99, 3, 1.5, 2, 1000)
+    assert Settings.load(home=tmp_path).service_limits == Limits(
+        1000, 99, 3, 1.5, 2, 1000, cameras=4, videos=5, video_bytes=6, video_seconds=7
+    )
