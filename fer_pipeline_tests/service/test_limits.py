@@ -203,6 +203,8 @@ GOOD = base64.b64encode(FACE).decode()
             json.dumps({"image": GOOD, "boxes": [[1, 2, 3, float("nan")]]}),
             "application/json", "", 422, "boxes.0.3: Input should be a finite number",
         ),
+        (f'{{"boxes": [{"[]," * 200}[]]}}', "application/json", "", 422, "values than 2 boxes"),
+        (*form({"image": FACE, "boxes": "[" + "[]," * 200}), "", 422, "values than 2 boxes"),
         (FACE, "image/png", "?boxes=1", 422, "boxes: "),
         (FACE, "image/png", "?boxes=[[1,2,3,NaN]]", 422, "give [[x, y, width, height], ...]"),
         (FACE, "image/png", "?whole=yes", 422, "whole: give true or false"),
