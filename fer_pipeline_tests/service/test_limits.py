@@ -3,11 +3,9 @@
 import base64
 import json
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,35 +14,15 @@ import numpy as np
 import pytest
 
 from fer_pipeline.core.bounds import Bounds
-from fer_pipeline.core.recogniser import PreparedPicture, Recogniser
+from fer_pipeline.core.recogniser import Recogniser
 from fer_pipeline.service.app import create_app
 from fer_pipeline.service.limits import Limits
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests.core.small_release import encoded, noise
-from fer_pipeline_tests.service.running import Client, form, running
+from fer_pipeline_tests.service.running import Client, Held, form, held, running
 
 FACE = encoded(noise(1, 48, 48))
 SMALL = Limits(body_bytes=20_000, pixels=250_000, faces=2)
-
-
-class Held(Recogniser):
-    """Prepares no picture until it is let go."""
-
-    go = threading.Event()
-
-    def prepare(self, *words: Any, **more: Any) -> PreparedPicture:
-        self.go.wait(30)
-        return super().prepare(*words, **more)
-
-
-@contextmanager
-def held(recogniser: Recogniser, limits: Limits) -> Iterator[Client]:
-    Held.go.clear()
-    with running(create_app(Held(recogniser._network), limits, threads=1)) as client:
-        try:
-            yield client
-        finally:
-            Held.go.set()
 
 
 @pytest.fixture(scope="module")
