@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from fer_pipeline.core.recogniser import PreparedPicture, Recogniser
 from fer_pipeline.service.app import create_app
+from fer_pipeline.service.connections import server_config
 from fer_pipeline.service.limits import Limits
 
 _START_SECONDS = 30
@@ -77,11 +78,10 @@ class Client:
 
 
 @contextlib.contextmanager
-def running(app: FastAPI) -> Iterator[Client]:
-    """The service in a thread of this process, ended with the block."""
+def running(app: FastAPI, limits: Limits | None = None) -> Iterator[Client]:
+    """The service in a thread of this process, ended with the block; `limits` of connections."""
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="warning", access_log=False)
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(server_config(app, limits or Limits()))
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     end = time.monotonic() + _START_SECONDS
