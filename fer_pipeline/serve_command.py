@@ -1,6 +1,7 @@
 """The command `fer-pipeline serve`: the HTTP service of one model.
 
-What it answers stands in `service/app.py`; here is how it starts and ends, and who may reach it.
+What it answers stands in `service/app.py`, how connections are served in
+`service/connections.py`; here is how it starts and ends, and who may reach it.
 """
 
 import signal
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from fer_pipeline.service.about import About
     from fer_pipeline.service.limits import Limits
 
-_SPARE_SECONDS = 5
 _console = Console(stderr=True)
 
 
@@ -118,6 +118,8 @@ def _serve(app: "FastAPI", listening: socket.socket, limits: "Limits") -> None:
     """Serve until a signal; the answers under way are given first."""
     import uvicorn
 
+    from fer_pipeline.service.connections import server_config
+
     host, port = listening.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -127,18 +129,7 @@ def _serve(app: "FastAPI", listening: socket.socket, limits: "Limits") -> None:
             say(_console, address, head="Service", style="bold")
             say(_console, "Ctrl-C ends it; what is under way is answered first.")
 
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=round(limits.seconds) + _SPARE_SECONDS,
-        # Of each camera one frame is read and one waits: more would only be older.
-        ws_max_size=limits.frame_bytes,
-        ws_max_queue=2,
-    )
     # uvicorn raises the signal that ended it once more when it has ended.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    Server(config).run([listening])
+    Server(server_config(app, limits)).run([listening])

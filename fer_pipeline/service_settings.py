@@ -55,4 +55,8 @@ class ServiceSettings(BaseModel):
             waiting=self.serve_waiting,
             # One request's body always has room.
             held_bytes=max(self.serve_held_bytes, self.serve_body_bytes),
+            cameras=self.serve_cameras,
+            videos=self.serve_videos,
+            video_bytes=self.serve_video_bytes,
+            video_seconds=self.serve_video_seconds,
         )

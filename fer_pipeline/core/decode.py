@@ -108,6 +108,7 @@ class _JpegPhoto:
         self.width, self.height = sides[::-1] if swaps_sides(header.orientation) else sides
         self._data, self._header, self._bounds = data, header, bounds
         self._last: tuple[int, bool, View] | None = None
+        self._cut = False
 
     def view(self, least: float, *, grey: bool = False, bottom: float = math.inf) -> View:
         # A larger decode that is at hand would do, but a face's crop would then depend on what
@@ -117,8 +118,10 @@ class _JpegPhoto:
             decoded, luma, view = self._last
             if view.scale != decoded / 8 or (decoded, luma) == (eighths, grey):
                 return view
-        upper = self._upper(bottom, eighths, grey=grey)
+        # Once: for a second face the whole, whose pixels are the same, is as good and stays.
+        upper = None if self._cut else self._upper(bottom, eighths, grey=grey)
         if upper is not None:
+            self._cut = True
             return upper
         view = self._decoded(eighths, grey=grey)
         self._last = eighths, grey, view

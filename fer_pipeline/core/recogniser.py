@@ -229,7 +229,12 @@ class Recogniser:
         self, photo: Photo, boxes: Sequence[Box] | None, *, whole: bool | None, small: bool
     ) -> list["CroppedFace"]:
         if boxes is not None:
-            return [_cropped(box, crop_face(photo, box, self._crop)) for box in boxes]
+            # Faces of a size next to each other: a photo may be decoded anew for each size.
+            turns = sorted(range(len(boxes)), key=lambda at: max(boxes[at][2:]))
+            faces = {
+                at: _cropped(boxes[at], crop_face(photo, boxes[at], self._crop)) for at in turns
+            }
+            return [faces[at] for at in range(len(boxes))]
         if whole is None:
             tiny = max(photo.width, photo.height) <= _TINY
             whole = tiny and self.card.crop.detect == "whole"

@@ -44,11 +44,12 @@ def token_check(token: str) -> Callable[..., Awaitable[None]]:
     return check
 
 
-class KnownHosts:
-    """ASGI middleware: refuses requests to names that aren't this service's.
+class OwnBrowsers:
+    """ASGI middleware for a service without a token: refuses what pages of other sites ask.
 
-    A page of the open web whose name was made to point at this machine is stopped so (DNS
-    rebinding).
+    A page of the open web whose name was made to point at this machine (DNS rebinding) is stopped
+    by the name that it asks. One that posts to this machine's own name could read no answer, but
+    keep the service busy and fill its disk.
     """
 
     def __init__(self, app: ASGIApp, names: frozenset[str]) -> None:
@@ -57,14 +58,23 @@ class KnownHosts:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        if scope["type"] == "lifespan" or _host(scope) in self._names:
+        if scope["type"] == "lifespan" or (_host(scope) in self._names and not _foreign(scope)):
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
             known = ", ".join(sorted(self._names))
-            answer = JSONResponse({"detail": f"unknown host: ask {known}"}, 400)
+            reason = (
+                "a page of another site asks" if _foreign(scope) else f"unknown host: ask {known}"
+            )
+            answer = JSONResponse({"detail": reason}, 400)
             await answer(scope, receive, send)
+
+
+def _foreign(scope: Scope) -> bool:
+    """Whether a browser says that a page of another site asks for more than to be led here."""
+    said = Headers(scope=scope).get("sec-fetch-site", "")
+    return said == "cross-site" and scope.get("method") == "POST"
 
 
 def _host(scope: Scope) -> str | None:

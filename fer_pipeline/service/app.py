@@ -17,7 +17,7 @@ from fer_pipeline import __version__
 from fer_pipeline.core.bounds import TooLargeError, UnreadableError
 from fer_pipeline.core.recogniser import Recogniser
 from fer_pipeline.service.about import About, starter_model
-from fer_pipeline.service.access import KnownHosts, token_check
+from fer_pipeline.service.access import OwnBrowsers, token_check
 from fer_pipeline.service.bodies import Asked, Switch, asked_of, boxes_of, read_body, sentence
 from fer_pipeline.service.browser import page_routes
 from fer_pipeline.service.limits import Limits
@@ -37,7 +37,8 @@ from fer_pipeline.service.work import Work
 _RETRY = {"Retry-After": "1"}
 _LONGEST = 200
 _PROBLEMS = {
-    400: "The body is damaged, or the Host is none of this service's names.",
+    400: "The body is damaged, the Host is none of this service's names, or a page of another site "
+    "asks.",
     401: "The token is missing or wrong.",
     408: "The body didn't come in time.",
     413: "The body is too large, or the picture has too many pixels.",
@@ -181,7 +182,7 @@ def create_app(
     )
     app.add_exception_handler(RequestValidationError, _wrong_value)
     if hosts is not None:
-        app.add_middleware(KnownHosts, names=hosts)
+        app.add_middleware(OwnBrowsers, names=hosts)
     app.add_middleware(CountRequests, metrics=metrics)
     return app
 

@@ -81,9 +81,10 @@ class Batcher:
     def _answer(self, batch: list[_Waiting]) -> None:
         try:
             readings = self._recognise([picture for picture, _ in batch])
+            answers = list(zip((future for _, future in batch), readings, strict=True))
         except Exception as error:  # noqa: BLE001 - it goes to everybody who waits for the batch
             for _, future in batch:
                 future.set_exception(error)
             return
-        for (_, future), reading in zip(batch, readings, strict=True):
+        for future, reading in answers:
             future.set_result(reading)

@@ -24,6 +24,8 @@ from fer_pipeline.service.schemas import GivenBox, JsonPicture
 _BOXES: TypeAdapter[list[GivenBox]] = TypeAdapter(list[GivenBox])
 _TRUTHS = {"true": True, "false": False}
 _FIELDS = ("image", "boxes", "whole", "small")
+_OTHER_COMMAS = 100
+"""More than JSON has beside its boxes, also where somebody adds fields that aren't known."""
 _RAW = ("application/octet-stream", "")
 
 
@@ -73,8 +75,11 @@ def asked_of(content_type: str, body: bytes, query: Asked, limits: Limits) -> As
     if kind.startswith("image/") or kind in _RAW:
         asked = replace(query, image=body)
     elif kind == "multipart/form-data":
-        asked = _of_parts(parts_of(body, options.get(b"boundary", b""), _FIELDS), query)
+        parts = parts_of(body, options.get(b"boundary", b""), _FIELDS)
+        _check_count(parts.get("boxes", b""), limits)
+        asked = _of_parts(parts, query)
     elif kind == "application/json":
+        _check_count(body, limits)
         asked = _of_json(body, query)
     else:
         raise HTTPException(
@@ -109,6 +114,16 @@ def sentence(error: Mapping[str, Any]) -> str:
 def _kind(content_type: str) -> tuple[str, Mapping[bytes, bytes]]:
     kind, options = parse_options_header(content_type)
     return kind.decode("latin-1").lower(), options
+
+
+def _check_count(text: bytes, limits: Limits) -> None:
+    """Refuse JSON of far more values than boxes have before anything is made of them.
+
+    20 MiB of empty lists, and a sentence for each of them, would take gigabytes. Every value but
+    the first has a comma before it, and base64 has none.
+    """
+    if text.count(b",") > 4 * limits.faces + _OTHER_COMMAS:
+        raise HTTPException(422, f"more values than {limits.faces:,} boxes have")
 
 
 def _of_parts(parts: Mapping[str, bytes], query: Asked) -> Asked:

@@ -46,7 +46,7 @@ def page_routes() -> APIRouter:
     files = {
         file.name: file.read_bytes()
         for file in resources.files("fer_pipeline.service").joinpath("page").iterdir()
-        if file.is_file()
+        if Path(file.name).suffix in _TYPES
     }
     tags = {name: f'"{hashlib.sha256(data).hexdigest()[:32]}"' for name, data in files.items()}
 

@@ -12,8 +12,8 @@ import hmac
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
@@ -54,20 +54,20 @@ def live_routes(room: Room, token: str | None, limits: Limits) -> APIRouter:
         if not _same_origin(socket.headers):
             await socket.close(POLICY)
             return
-        await socket.accept()
-        try:
-            await _greeted(socket, token)
-            if under_way >= limits.cameras:
-                raise _EndError(TRY_LATER, f"{limits.cameras} cameras are watched already.")
-            under_way += 1
+        # Who went away may do so at any moment, also while it is told why it is to go.
+        with suppress(WebSocketDisconnect):
+            await socket.accept()
             try:
-                await _follow(socket, room, limits)
-            finally:
-                under_way -= 1
-        except _EndError as end:
-            await socket.close(end.code, f"{end}")
-        except WebSocketDisconnect:
-            pass
+                await _greeted(socket, token)
+                if under_way >= limits.cameras:
+                    raise _EndError(TRY_LATER, f"{limits.cameras} cameras are watched already.")
+                under_way += 1
+                try:
+                    await _follow(socket, room, limits)
+                finally:
+                    under_way -= 1
+            except _EndError as end:
+                await socket.close(end.code, f"{end}")
 
     return router
 
@@ -84,7 +84,7 @@ async def _greeted(socket: WebSocket, token: str | None) -> None:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _EndError(POLICY, 'The first message is {"token": "..."}.') from error
     # JSON may hold halves of letters, which have no bytes.
-    sent = str(given).encode(errors="replace")
+    sent = given.encode(errors="replace") if isinstance(given, str) else b""
     if token is not None and not hmac.compare_digest(sent, token.encode()):
         raise _EndError(WANTS_TOKEN, "That is not the token of this service.")
 
@@ -98,7 +98,10 @@ async def _follow(socket: WebSocket, room: Room, limits: Limits) -> None:
         ask = functools.partial(Asked, frame, whole=False, small=False)
         try:
             with room.enter() as place:
-                found = await socket.app.state.work.read(ask, place)
+                async with asyncio.timeout(limits.seconds):
+                    found = await socket.app.state.work.read(ask, place)
+        except TimeoutError as error:
+            raise _EndError(TRY_LATER, "The server takes too long: try again later.") from error
         except FullError as error:
             raise _EndError(TRY_LATER, "The server is busy: try again in a moment.") from error
         except UnreadableError as error:
@@ -138,4 +141,7 @@ async def _received(socket: WebSocket) -> Mapping[str, Any]:
 def _same_origin(headers: Mapping[str, str]) -> bool:
     """Whether a browser's page comes from this service; programs that are none say nothing."""
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+    if origin is None:
+        return True
+    _, _, asked_for = origin.lower().partition("://")
+    return bool(asked_for) and asked_for == headers.get("host", "").lower()

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ VIDEO = "video"
 """The form's field that holds it."""
 
 _PIECE = 1 << 20
+_LEAST_RATE = 64 * 1024
+"""Bytes a second; whoever sends a byte now and then would keep a place for days."""
 _FIELD_BYTES = 100
 
 
@@ -24,8 +27,11 @@ class Upload:
     """A video in a folder of its own, which only the service's user may look into."""
 
     def __init__(self) -> None:
-        """Make the folder; whoever does must call `remove`."""
-        self._folder = Path(tempfile.mkdtemp(prefix="fer-video-"))
+        """Make the folder; whoever does must call `remove`. Raises HTTPException without room."""
+        try:
+            self._folder = Path(tempfile.mkdtemp(prefix="fer-video-"))
+        except OSError as error:
+            raise _no_room(error) from error
         self.path = self._folder / VIDEO
 
     async def receive(
@@ -52,7 +58,7 @@ class Upload:
         except ClientDisconnect as error:
             raise HTTPException(400, "the body ended before its end") from error
         except OSError as error:
-            raise HTTPException(507, f"the video can't be kept: {error.strerror}") from error
+            raise _no_room(error) from error
         if VIDEO not in form.parts or not self.path.stat().st_size:
             raise HTTPException(422, "the form has no field `video` with a video")
         return {name: _text(name, form.parts[name]) for name in fields if name in form.parts}
@@ -81,15 +87,18 @@ class _VideoForm(Form):
 
 
 async def _pieces(request: Request, limits: Limits) -> AsyncIterator[bytes]:
-    """The body in pieces of about a mebibyte; all of it may take long, but no chunk of it."""
-    size, piece = 0, bytearray()
+    """The body in pieces of about a mebibyte; all of it may take long, but not at any pace."""
+    size, piece, began = 0, bytearray(), time.monotonic()
     chunks = aiter(request.stream())
     while True:
         try:
-            async with asyncio.timeout(limits.seconds):
+            left = began + limits.seconds + size / _LEAST_RATE - time.monotonic()
+            async with asyncio.timeout(min(left, limits.seconds)):
                 chunk = await anext(chunks, None)
         except TimeoutError as error:
-            raise HTTPException(408, f"nothing came for {limits.seconds:g} seconds") from error
+            raise HTTPException(
+                408, "the video comes too slowly, or not at all", {"Connection": "close"}
+            ) from error
         if chunk is None:
             break
         size += len(chunk)
@@ -107,6 +116,10 @@ def _text(name: str, value: bytes) -> str:
         return value.decode()
     except UnicodeDecodeError as error:
         raise HTTPException(422, f"{name} is no text") from error
+
+
+def _no_room(error: OSError) -> HTTPException:
+    return HTTPException(507, f"the video can't be kept: {error.strerror}")
 
 
 def _too_large(most: int) -> HTTPException:

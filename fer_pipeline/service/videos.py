@@ -7,6 +7,7 @@ the video, the last one how its reading ended.
 import asyncio
 import math
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from fer_pipeline.core.bounds import UnreadableError
 from fer_pipeline.core.errors import InputError
@@ -42,6 +43,8 @@ LEAST, MOST = 0.1, 60.0
 NDJSON = "application/x-ndjson"
 _RETRY = {"Retry-After": "10"}
 _CLOSE = 1e-6
+_TURN = 0.5
+"""Seconds after which a thread turns to others, though no moment was due yet."""
 _PATIENCE = 2.5
 """Readings for which a face may be away before it counts as another one."""
 _REMEDY = ": give the path of a video"
@@ -77,13 +80,18 @@ def video_routes(limits: Limits, settings: Mapping[str, Any]) -> APIRouter:
         if not places.acquire(blocking=False):
             count = "1 video is" if limits.videos == 1 else f"{limits.videos} videos are"
             raise HTTPException(503, f"{count} read already: ask again later", _RETRY)
-        reading = _Reading(request.app.state.work, limits, places.release)
+        try:
+            upload = Upload()
+        except BaseException:
+            places.release()
+            raise
+        reading = _Reading(request.app.state.work, limits, upload, places.release)
         try:
             first = await reading.begin(request)
         except BaseException:
             reading.end()
             raise
-        return _Lines(first, reading)
+        return _Lines(first, reading, limits.seconds)
 
     return router
 
@@ -91,15 +99,17 @@ def video_routes(limits: Limits, settings: Mapping[str, Any]) -> APIRouter:
 class _Reading:
     """One video that is read, in the threads of the service, a moment at a time."""
 
-    def __init__(self, work: Work, limits: Limits, then: Callable[[], None]) -> None:
+    def __init__(
+        self, work: Work, limits: Limits, upload: Upload, then: Callable[[], None]
+    ) -> None:
         """`then` is called when the video is gone."""
         self._work, self._limits = work, limits
         self._due, self._readings = 0.0, 0
         self._step: Future[Any] | None = None
         self._kept = ExitStack()
         self._kept.callback(then)
-        self._upload = Upload()
-        self._kept.callback(self._upload.remove)
+        self._upload = upload
+        self._kept.callback(upload.remove)
 
     async def begin(self, request: Request) -> Sequence[BaseModel]:
         """Take the video, and read its first moment; raises HTTPException for what is none."""
@@ -114,8 +124,10 @@ class _Reading:
         for line in first:
             yield f"{line.model_dump_json()}\n"
         while not isinstance(line, EndLine):
-            line = await self._do(self._next)
-            yield f"{line.model_dump_json()}\n"
+            found = await self._do(self._next)
+            if found is not None:
+                line = found
+                yield f"{line.model_dump_json()}\n"
 
     def end(self) -> None:
         """Remove the video, once no thread reads it any more."""
@@ -137,7 +149,7 @@ class _Reading:
         facts = VideoFacts(
             width=video.width, height=video.height, seconds=video.seconds, every=self._every
         )
-        return VideoLine(video=facts), first
+        return [VideoLine(video=facts), *([] if first is None else [first])]
 
     def _open(self) -> Video:
         try:
@@ -149,14 +161,21 @@ class _Reading:
             raise HTTPException(
                 413, f"a video of {video.seconds:,.0f} seconds, more than {most:g}: send a part"
             )
+        pixels = self._limits.pixels
+        if video.width * video.height > pixels:
+            raise HTTPException(
+                413, f"frames of {video.width}x{video.height} pixels, more than {pixels}"
+            )
         return video
 
-    def _next(self) -> MomentLine | EndLine:
-        """The next moment that is due."""
-        reason = None
+    def _next(self) -> MomentLine | EndLine | None:
+        """The next moment that is due; None where it is still to come, and others have a turn."""
+        reason, end = None, time.monotonic() + _TURN
         try:
             for frame in self._frames:
                 if frame.seconds + _CLOSE < self._due:
+                    if time.monotonic() > end:
+                        return None
                     continue
                 if frame.seconds > self._limits.video_seconds:
                     reason = f"only the first {self._limits.video_seconds:g} seconds were read"
@@ -183,16 +202,24 @@ class _Reading:
 class _Lines(StreamingResponse):
     """The lines as they come; the video goes with them, however they end."""
 
-    def __init__(self, first: Sequence[BaseModel], reading: _Reading) -> None:
+    def __init__(self, first: Sequence[BaseModel], reading: _Reading, seconds: float) -> None:
         # A proxy that collects the answer would hide how far it is.
         super().__init__(
             reading.lines(first), media_type=NDJSON, headers={"X-Accel-Buffering": "no"}
         )
-        self._reading = reading
+        self._reading, self._seconds = reading, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def sent(message: Message) -> None:
+            # Whoever takes nothing any more would keep the video and its place.
+            async with asyncio.timeout(self._seconds):
+                await send(message)
+
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, sent)
+        except TimeoutError:
+            # uvicorn breaks an answer off that doesn't come to its end.
+            return
         finally:
             self._reading.end()
 

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 import fer_pipeline
+from fer_pipeline.core import decode
 from fer_pipeline.core.bounds import Bounds, TooLargeError, UnreadableError
 from fer_pipeline.core.crop import CropSettings, Status, for_photos, prepare_face, prepare_image
 from fer_pipeline.core.detect import Box
@@ -92,6 +93,29 @@ def test_given_boxes_are_cropped_as_in_training_and_kept_in_order(
         assert face.score is None
         assert face.probabilities is not None
         assert list(face.probabilities.values()) == pytest.approx(row, abs=1e-6)
+
+
+def test_many_boxes_of_different_sizes_need_few_decodes_of_the_photo(
+    recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels, _ = draw_group(np.random.default_rng(3), ("Happiness", "Anger"), size=(1200, 900))
+    data = encoded(pixels, "JPEG", quality=90)
+    boxes = [
+        *((x, y, side, side) for x, y in ((10, 20), (300, 200)) for side in (60, 130, 250, 500)),
+        *((600, 150, side, side) for side in (500, 60, 250, 130)),
+    ]
+    alone = [recogniser.read(data, boxes=[box])[0] for box in boxes]
+    decodes = []
+    usual = decode.decode_scaled
+    monkeypatch.setattr(
+        decode, "decode_scaled", lambda *a, **k: decodes.append(a) or usual(*a, **k)
+    )
+    together = recogniser.read(data, boxes=boxes)
+    # One for each scale that the sizes need, and one of an upper part.
+    assert len(decodes) <= 5
+    for one, other in zip(together, alone, strict=True):
+        assert one.box == other.box
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-6)
 
 
 def test_faces_that_are_too_small_or_out_of_the_frame_have_a_status_and_no_label(

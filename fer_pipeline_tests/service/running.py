@@ -13,6 +13,11 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from fer_pipeline.core.recogniser import PreparedPicture, Recogniser
+from fer_pipeline.service.app import create_app
+from fer_pipeline.service.connections import server_config
+from fer_pipeline.service.limits import Limits
+
 _START_SECONDS = 30
 
 
@@ -73,11 +78,10 @@ class Client:
 
 
 @contextlib.contextmanager
-def running(app: FastAPI) -> Iterator[Client]:
-    """The service in a thread of this process, ended with the block."""
+def running(app: FastAPI, limits: Limits | None = None) -> Iterator[Client]:
+    """The service in a thread of this process, ended with the block; `limits` of connections."""
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="warning", access_log=False)
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(server_config(app, limits or Limits()))
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     end = time.monotonic() + _START_SECONDS
@@ -90,6 +94,27 @@ def running(app: FastAPI) -> Iterator[Client]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+class Held(Recogniser):
+    """Prepares no picture until it is let go."""
+
+    go = threading.Event()
+
+    def prepare(self, *words: Any, **more: Any) -> PreparedPicture:
+        self.go.wait(30)
+        return super().prepare(*words, **more)
+
+
+@contextlib.contextmanager
+def held(recogniser: Recogniser, limits: Limits) -> Iterator[Client]:
+    """A service whose pictures wait until `Held.go` is set."""
+    Held.go.clear()
+    with running(create_app(Held(recogniser._network), limits, threads=1)) as client:
+        try:
+            yield client
+        finally:
+            Held.go.set()
 
 
 def form(fields: Mapping[str, bytes | str]) -> tuple[bytes, str]:

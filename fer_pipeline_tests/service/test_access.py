@@ -74,6 +74,17 @@ def test_page_of_another_name_is_refused(guarded: Client, host: str, status: int
     assert status == 200 or "unknown host" in answer.detail
 
 
+def test_pages_of_other_sites_may_lead_here_and_post_nothing(guarded: Client) -> None:
+    def asked(method: str, path: str, site: str) -> int:
+        headers = {"Sec-Fetch-Site": site, "Content-Type": "text/plain", **bearer(TOKEN)}
+        return guarded.ask(method, path, b"x", headers=headers).status
+
+    assert asked("GET", "/", "cross-site") == 200
+    for path in ("/recognise", "/video"):
+        assert asked("POST", path, "same-origin") == 415
+        assert asked("POST", path, "cross-site") == 400
+
+
 def test_service_for_all_names_answers_to_all_names(client: Client) -> None:
     assert client.get("/health", Host="faces.example").status == 200
 

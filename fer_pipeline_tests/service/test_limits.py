@@ -3,11 +3,9 @@
 import base64
 import json
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,35 +14,15 @@ import numpy as np
 import pytest
 
 from fer_pipeline.core.bounds import Bounds
-from fer_pipeline.core.recogniser import PreparedPicture, Recogniser
+from fer_pipeline.core.recogniser import Recogniser
 from fer_pipeline.service.app import create_app
 from fer_pipeline.service.limits import Limits
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests.core.small_release import encoded, noise
-from fer_pipeline_tests.service.running import Client, form, running
+from fer_pipeline_tests.service.running import Client, Held, form, held, running
 
 FACE = encoded(noise(1, 48, 48))
 SMALL = Limits(body_bytes=20_000, pixels=250_000, faces=2)
-
-
-class Held(Recogniser):
-    """Prepares no picture until it is let go."""
-
-    go = threading.Event()
-
-    def prepare(self, *words: Any, **more: Any) -> PreparedPicture:
-        self.go.wait(30)
-        return super().prepare(*words, **more)
-
-
-@contextmanager
-def held(recogniser: Recogniser, limits: Limits) -> Iterator[Client]:
-    Held.go.clear()
-    with running(create_app(Held(recogniser._network), limits, threads=1)) as client:
-        try:
-            yield client
-        finally:
-            Held.go.set()
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +181,8 @@ GOOD = base64.b64encode(FACE).decode()
             json.dumps({"image": GOOD, "boxes": [[1, 2, 3, float("nan")]]}),
             "application/json", "", 422, "boxes.0.3: Input should be a finite number",
         ),
+        (f'{{"boxes": [{"[]," * 200}[]]}}', "application/json", "", 422, "values than 2 boxes"),
+        (*form({"image": FACE, "boxes": "[" + "[]," * 200}), "", 422, "values than 2 boxes"),
         (FACE, "image/png", "?boxes=1", 422, "boxes: "),
         (FACE, "image/png", "?boxes=[[1,2,3,NaN]]", 422, "give [[x, y, width, height], ...]"),
         (FACE, "image/png", "?whole=yes", 422, "whole: give true or false"),
@@ -231,8 +211,10 @@ def test_limits_come_from_the_settings(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert Settings.load(home=tmp_path).service_limits == Limits()
     for name, value in {
         "BODY_BYTES": "1000", "PIXELS": "99", "FACES": "3", "SECONDS": "1.5", "WAITING": "2",
-        "HELD_BYTES": "10",
+        "HELD_BYTES": "10", "CAMERAS": "4", "VIDEOS": "5", "VIDEO_BYTES": "6", "VIDEO_SECONDS": "7",
     }.items():  # fmt: skip
         monkeypatch.setenv(f"FER_SERVE_{name}", value)
     # There is always room for one body.
-    assert Settings.load(home=tmp_path).service_limits == Limits(1000, 99, 3, 1.5, 2, 1000)
+    assert Settings.load(home=tmp_path).service_limits == Limits(
+        1000, 99, 3, 1.5, 2, 1000, cameras=4, videos=5, video_bytes=6, video_seconds=7
+    )

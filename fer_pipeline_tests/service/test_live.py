@@ -1,5 +1,6 @@
 """A camera's frames over a WebSocket: followed, in turn, and within bounds."""
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from fer_pipeline.service.app import create_app
 from fer_pipeline.service.limits import Limits
 from fer_pipeline_tests.core.small_release import encoded
 from fer_pipeline_tests.service.moving import drawn
-from fer_pipeline_tests.service.running import Client, running
+from fer_pipeline_tests.service.running import Client, held, running
 
 TOKEN = "s3kr\u00e9t"  # noqa: S105 - of a service that lives for a test
 SMALL = Limits(cameras=2, frame_bytes=200_000, frames_per_second=20.0, silence=0.4)
@@ -80,10 +81,10 @@ def test_a_face_keeps_its_track_and_its_probabilities_move_smoothly(client: Clie
         before = answer(socket, FACES["Happiness"])["faces"][0]
         time.sleep(0.1)
         soon = answer(socket, FACES["Surprise"])["faces"][0]
-        time.sleep(2)
+        time.sleep(1.2)
         later = answer(socket, FACES["Surprise"])["faces"][0]
     assert before["track"] == soon["track"]
-    # After 2 s without a frame it is another track, and nothing is smoothed.
+    # After more than a second without a frame it is another track, and nothing is smoothed.
     assert later["track"] != soon["track"]
     shares = [face["probabilities"]["Surprise"] for face in (before, soon, later)]
     assert shares[0] < shares[1] - 0.02 < shares[2] - 0.3
@@ -166,10 +167,39 @@ def test_pages_of_other_sites_get_no_connection(client: Client) -> None:
     own = f"http://127.0.0.1:{client.port}"
     with opened(client, Origin=own) as socket:
         assert "frames_per_second" in json.loads(socket.recv())
-    for origin in ("http://evil.example", "null", f"{own}.evil.example", "http://127.0.0.1:1"):
+    for origin in (
+        *("http://evil.example", "null", "http://[", f"{own}.evil.example", "http://127.0.0.1:1"),
+        f"http://evil.example/@127.0.0.1:{client.port}",
+    ):
         with pytest.raises(InvalidStatus) as refused, opened(client, Origin=origin):
             pass
         assert refused.value.response.status_code == 403
+
+
+def test_who_goes_away_while_it_is_told_why_it_must_is_no_error(recogniser: Recogniser) -> None:
+    came = iter([{"type": "websocket.connect"}, {"type": "websocket.receive", "text": "hello"}])
+    sent = []
+
+    async def receive() -> Any:
+        return next(came)
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+        if message["type"] == "websocket.close":
+            raise OSError
+
+    scope = {"type": "websocket", "path": "/live", "headers": [], "query_string": b""}
+    asyncio.run(create_app(recogniser)(scope, receive, send))
+    assert sent == ["websocket.accept", "websocket.close"]
+
+
+def test_a_frame_has_a_deadline(recogniser: Recogniser) -> None:
+    with (
+        held(recogniser, replace(SMALL, seconds=0.2, silence=5)) as client,
+        ready(client) as socket,
+    ):
+        socket.send(FACES["Happiness"])
+        assert ending(socket) == (1013, "The server takes too long: try again later.")
 
 
 def test_a_busy_service_says_so(recogniser: Recogniser) -> None:

@@ -27,6 +27,7 @@ from fer_pipeline_tests.service.running import Client, running
 TOKEN = "s3kr\u00e9t"  # noqa: S105 - of a service that lives for a test
 SCENES = ("Happiness", "Surprise", "nobody", "Anger")
 OTHER_NAME = "faces.example"
+HOSTILE_NAME = "<img src=x onerror=alert(1)>.png"
 SLOW = 20_000
 NOTHING = "\u2013"
 GIVE = """async ([event, data]) => {
@@ -210,12 +211,12 @@ def test_a_picture_without_a_face_and_a_file_that_is_none_are_told(
 ) -> None:
     with opened(browser, client, "photo") as tab:
         nobody = encoded(drawn("nobody"))
-        tab.choose({"name": "wall.png", "mimeType": "image/png", "buffer": nobody})
+        tab.choose({"name": HOSTILE_NAME, "mimeType": "image/png", "buffer": nobody})
         expect(tab.part(".empty")).to_contain_text("No face was found.")
         tab.choose({"name": "note.jpg", "mimeType": "image/jpeg", "buffer": b"a note"})
         expect(tab.problem).to_contain_text("The picture can't be read")
         expect(tab.part(".curtain")).to_be_visible()
-        tab.choose({"name": "wall.png", "mimeType": "image/png", "buffer": nobody})
+        tab.choose({"name": HOSTILE_NAME, "mimeType": "image/png", "buffer": nobody})
         expect(tab.problem).to_be_hidden()
     with opened(browser, client, "video") as tab:
         tab.choose({"name": "film.mp4", "mimeType": "video/mp4", "buffer": bytes(range(256)) * 9})

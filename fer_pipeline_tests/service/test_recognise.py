@@ -146,11 +146,14 @@ def test_error_of_the_network_reaches_those_of_the_batch_alone() -> None:
     def recognise(pictures: Sequence[PreparedPicture]) -> list[Reading]:
         if pictures[0].width == 0:
             raise MemoryError("no more")
-        return [Reading((), 1, 1) for _ in pictures]
+        return [Reading((), 1, 1) for picture in pictures if picture.width != 2]
 
     batcher = Batcher(recognise)
     with pytest.raises(MemoryError, match="no more"):
         batcher.submit(PreparedPicture(0, 1, ())).result()
+    # Whatever goes wrong, nobody waits for ever, and the thread goes on.
+    with pytest.raises(ValueError, match="shorter"):
+        batcher.submit(PreparedPicture(2, 1, ())).result(timeout=10)
     assert batcher.submit(PreparedPicture(1, 1, ())).result().width == 1
     batcher.close()
 

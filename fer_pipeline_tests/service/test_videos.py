@@ -5,6 +5,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import pytest
 
 from fer_pipeline.core.recogniser import Recogniser
 from fer_pipeline.core.video import open_video
+from fer_pipeline.service import videos
 from fer_pipeline.service.app import create_app
 from fer_pipeline.service.limits import Limits
+from fer_pipeline.service.work import Work
 from fer_pipeline_tests.service.moving import write_film
 from fer_pipeline_tests.service.running import Answer, Client, form, running
 
@@ -153,6 +156,71 @@ def test_who_goes_away_takes_the_video_along_and_leaves_the_place_to_others(
         assert line.recv(100).startswith(b"HTTP/1.1 200")
     until_gone(kept)
     assert len(lines(sent(service, film, every="2"))) == 4
+
+
+def test_a_video_that_comes_byte_by_byte_is_not_waited_for(recogniser: Recogniser) -> None:
+    with (
+        running(create_app(recogniser, replace(LIMITS, seconds=0.4))) as client,
+        socket.create_connection(("127.0.0.1", client.port)) as line,
+    ):
+        kind = form({})[1]
+        line.sendall(b"POST /video HTTP/1.1\r\nhost: x\r\ncontent-length: 9999\r\n")
+        line.sendall(f"content-type: {kind}\r\n\r\n".encode())
+        line.settimeout(0.1)
+        deadline = time.monotonic() + 10
+        told = b""
+        while not told:
+            assert time.monotonic() < deadline
+            line.sendall(b"\r")
+            with suppress(TimeoutError):
+                told = line.recv(100)
+    assert told.startswith(b"HTTP/1.1 408")
+
+
+def test_a_disk_without_room_is_told_and_takes_no_place(
+    service: Client, film: bytes, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(kept / "gone"))
+        for _ in range(2):
+            answer = sent(service, film)
+            assert (answer.status, "can't be kept" in answer.detail) == (507, True)
+    assert len(lines(sent(service, film, every="2"))) == 4
+
+
+def test_frames_of_too_many_pixels_are_refused(recogniser: Recogniser, film: bytes) -> None:
+    with running(create_app(recogniser, replace(LIMITS, pixels=70_000))) as client:
+        answer = sent(client, film)
+    assert answer.status == 413
+    assert "frames of 320x240 pixels, more than 70000" in answer.detail
+
+
+def test_a_thread_turns_to_others_while_no_moment_is_due(
+    service: Client, film: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(videos, "_TURN", 0.0)
+    steps: list[object] = []
+    usual = Work.submit
+    monkeypatch.setattr(Work, "submit", lambda self, step: steps.append(0) or usual(self, step))
+    assert len(lines(sent(service, film, every="2"))) == 4
+    # A step for nearly each of its 40 frames.
+    assert len(steps) > 20
+
+
+def test_who_takes_no_line_any_more_keeps_no_place(
+    recogniser: Recogniser, kept: Path, film: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = videos.MomentLine
+    monkeypatch.setattr(usual, "model_dump_json", lambda _: "x" * 10_000_000)
+    body, kind = form({"every": "0.1", "video": film})
+    head = f"POST /video HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}"
+    with (
+        running(create_app(recogniser, replace(LIMITS, seconds=0.5))) as client,
+        socket.create_connection(("127.0.0.1", client.port)) as line,
+    ):
+        line.sendall(head.encode() + b"\r\n\r\n" + body)
+        assert line.recv(12) == b"HTTP/1.1 200"
+        until_gone(kept)
 
 
 def test_a_video_needs_the_token(recogniser: Recogniser, kept: Path, film: bytes) -> None:
