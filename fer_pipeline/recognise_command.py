@@ -99,10 +99,10 @@ def recognise(
                 tally.add(row)
             progress.advance(task)
     _tell(tally, found, csv, annotate)
-    if as_json:
-        print_json(_answer(tally, found, csv, annotate, model, recogniser.classes))
     if tally.files and tally.unreadable_files == tally.files:
         raise InputError(f"nothing could be read: {tally.first_reason}")
+    if as_json:
+        print_json(_answer(tally, found, csv, annotate, model, recogniser.classes))
 
 
 @dataclass

@@ -180,7 +180,8 @@ class _Reading:
                 if frame.seconds > self._limits.video_seconds:
                     reason = f"only the first {self._limits.video_seconds:g} seconds were read"
                     break
-                self._due = max(self._due + self._every, frame.seconds)
+                # After a gap the next reading is as far off as ever, see `video.spaced`.
+                self._due = self._every * ((frame.seconds + _CLOSE) // self._every + 1)
                 return self._read(frame)
         except UnreadableError as error:
             reason = self._told(f"{error}")
