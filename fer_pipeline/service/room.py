@@ -26,11 +26,6 @@ class Room:
         """Requests that wait or are worked on."""
         return self._requests
 
-    @property
-    def held_bytes(self) -> int:
-        """Bytes of their bodies."""
-        return self._bytes
-
     def enter(self) -> "Place":
         """A place for one request; raises FullError when all are taken."""
         with self._lock:
