@@ -166,7 +166,8 @@ export class Video {
 
   // The moment that the video is at, and the next one while it plays.
   #follow() {
-    if (!this.facts || !this.readings.length) return;
+    // What is about to be drawn is followed then.
+    if (!this.facts || !this.readings.length || this.#drawing) return;
     if (!this.#playable) {
       if (this.at < 0) this.#point(0);
       return;
