@@ -125,9 +125,7 @@ def create_app(
         whole: Annotated[
             Switch | None, Query(description="Whether the picture itself is one face.")
         ] = None,
-        small: Annotated[
-            Switch, Query(description="Look for small faces beside large ones too.")
-        ] = True,
+        small: Annotated[Switch, Query(description="Look for small faces too.")] = True,
     ) -> PictureAnswer:
         """Find the faces of a picture and tell their expressions."""
         known = None if boxes is None else boxes_of(boxes)

@@ -42,7 +42,7 @@ class JsonPicture(BaseModel):
         description="Whether the picture itself is one face; without it, pictures of at most 64 "
         "pixels a side are taken so by a model that was trained on such. Boxes go before it.",
     )
-    small: bool = Field(True, description="Look for small faces beside large ones too.")
+    small: bool = Field(True, description="Look for small faces too.")
 
 
 class BoxAnswer(BaseModel):
