@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         from fer_pipeline_tests.workers import rank
 
         items.sort(key=lambda item: rank(item.nodeid))
+
+
+@pytest.fixture(autouse=True)
+def own_instance() -> Iterator[None]:
+    """No test sees the Dagster instance of an earlier one.
+
+    An instance that was entered twice, as runs in the process do, leaves its storage behind in
+    Dagster's context variable; what loads definitions next would ask the closed instance.
+    """
+    storage = sys.modules.get("dagster._core.storage.defs_state.base")
+    with storage.set_defs_state_storage(None) if storage else nullcontext():
+        yield
 
 
 @pytest.fixture(scope="session")
