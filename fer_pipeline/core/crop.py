@@ -29,7 +29,7 @@ _LEAST_VISIBLE = 0.1
 _LARGEST_BOX = 2.0
 """Longest side of a box in sides of the photo; a square around more would be mostly padding."""
 _FRAME_OF_WHOLE = 0.0
-_CROP_VERSION = "3"
+_CROP_VERSION = "4"
 _PIXELS_PER_PIXEL = 2
 """A crop is made of a decode that has at least as many pixels of the box for each of its own."""
 
@@ -213,7 +213,9 @@ def _square(photo: Photo, box: Box, angle: float, settings: CropSettings) -> npt
     extent = longer * (1 + 2 * settings.margin)
     least = _PIXELS_PER_PIXEL * settings.side / longer
     centre_x, centre_y = x + width / 2, y + height / 2
-    view = photo.view(least, grey=grey, bottom=lowest_read(centre_y, extent, angle, least))
+    view = photo.view(
+        least, grey=grey, bottom=lowest_read(centre_y, extent, angle, min(least, 1.0))
+    )
     centre = view.left + centre_x * view.scale, view.top + centre_y * view.scale
     crop = sample_square(
         view.pixels, centre, extent * view.scale, settings.side, angle=angle, grey=grey

@@ -296,6 +296,7 @@ def test_aligned_face_has_level_eyes_and_one_with_a_listed_box_stays(degrees):
         margin=st.floats(0, 0.5),
     ),
 )
+@example(box=(100.0, 103.0, 24.0, 24.0), settings_=CropSettings(margin=0.0))  # enlarged
 @settings(max_examples=200, deadline=None)
 def test_crop_is_the_same_when_the_decoder_stops_below_the_face(box, settings_):
     data = PORTRAIT
