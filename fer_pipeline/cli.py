@@ -17,7 +17,7 @@ from fer_pipeline.core.disk import disk_problem
 from fer_pipeline.core.errors import BusyError, InputError
 from fer_pipeline.core.overrides import read_overrides
 from fer_pipeline.core.storage import storage_problem
-from fer_pipeline.data_sources import data_set_options
+from fer_pipeline.data_sources import data_set_options, read_dataset_options
 from fer_pipeline.elsewhere import adopt, bundle
 from fer_pipeline.export_command import export
 from fer_pipeline.live_command import live
@@ -56,6 +56,14 @@ Root = Annotated[
     typer.Option(
         metavar="PLACE",
         help="Folder or address (s3://...) that holds the data set; one for each --dataset.",
+    ),
+]
+DatasetOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dataset-option",
+        metavar="FORMAT.OPTION=VALUE",
+        help="Choose how a format is read (docs/datasets.md); may be given again.",
     ),
 ]
 Preset = Annotated[str | None, typer.Option(help="smoke, cpu or gpu.")]
@@ -118,6 +126,7 @@ def run(
         typer.Option(help="Format of the data set; given again, several are mixed."),
     ] = None,
     root: Root = None,
+    dataset_options: DatasetOptions = None,
     home: Home = None,
     stream: Streams = None,
     preset: Preset = None,
@@ -159,6 +168,7 @@ def run(
         home,
         past,
         **data_set_options(dataset or (), root or ()),
+        dataset_options=read_dataset_options(dataset_options) if dataset_options else None,
         streams=tuple(stream) if stream else None,
         preset=preset,
         minutes=minutes,
@@ -206,6 +216,7 @@ def evaluate(
     root: Annotated[
         str, typer.Option(metavar="PLACE", help="Folder or address that holds the data set.")
     ],
+    dataset_options: DatasetOptions = None,
     split: Annotated[
         str | None, typer.Option(help="The data set's own name of a list; default: its test list.")
     ] = None,
@@ -225,6 +236,7 @@ def evaluate(
         model,
         dataset,
         root,
+        dataset_options=read_dataset_options(dataset_options or ()),
         stream=stream,
         split=split,
         label_source=label_source,

@@ -3,17 +3,42 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    field_validator,
+)
 from pydantic_settings import TomlConfigSettingsSource
 
-from fer_pipeline.core.datasets import FORMATS, faces_are_cropped, open_datasets
+from fer_pipeline.core.datasets import faces_are_cropped, format_names, open_datasets
 from fer_pipeline.core.datasets.base import DataSet
 from fer_pipeline.core.datasets.mixed import mixed_name, source_names
+from fer_pipeline.core.datasets.registry import check_options
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.storage import Location, as_location
 
 Address = Annotated[Location, BeforeValidator(as_location), PlainSerializer(str)]
 """A folder, or an address of an object store."""
+
+Text = Annotated[
+    str, BeforeValidator(lambda one: str(one) if isinstance(one, float | int) else one)
+]
+"""JSON and TOML have numbers and truths of their own, which may be written there as such."""
+
+
+def _checked_options(value: Mapping[str, str]) -> Mapping[str, str]:
+    try:
+        check_options(value)
+    except InputError as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
+DatasetOptions = Annotated[Mapping[str, Text], AfterValidator(_checked_options)]
+"""What is chosen of how formats are read: `format.option` to a value."""
 
 
 class DataSource(BaseModel):
@@ -38,6 +63,7 @@ class DataSets:
         dataset: str | None
         root: Location | None
         datasets: tuple[DataSource, ...]
+        dataset_options: Mapping[str, str]
 
     def open_dataset(self) -> DataSet:
         """The data set these settings name; raises InputError when there is none."""
@@ -46,7 +72,7 @@ class DataSets:
                 "no data set is chosen: run `fer-pipeline run --dataset NAME --root DIR` once, "
                 "or set FER_DATASET and FER_ROOT"
             )
-        return open_datasets(self.sources)
+        return open_datasets(self.sources, self.dataset_options)
 
     @property
     def sources(self) -> list[tuple[str, Location]]:
@@ -76,25 +102,26 @@ class Remembered(TomlConfigSettingsSource):
     """settings.toml, of which some settings are taken as a whole or not at all.
 
     Data sets are one subject: one that an option or variable names replaces all that the file
-    names. Values that replace those of a preset are another: sources of settings mix mappings.
+    names, what was chosen about them too. Values that replace those of a preset are another
+    subject: sources of settings mix mappings.
     """
 
     def __call__(self) -> dict[str, Any]:
         """What the file says, less what an option or variable replaces."""
         before = self.current_state
-        replaced = {"recipe_overrides"} & before.keys()
+        replaced = {"recipe_overrides", "dataset_options"} & before.keys()
         if before.get("datasets"):
-            replaced |= {"dataset", "root"}
+            replaced |= {"dataset", "root", "dataset_options"}
         elif before.get("dataset") or before.get("root"):
-            replaced |= {"datasets"}
+            replaced |= {"datasets", "dataset_options"}
         found = super().__call__()
         return {name: value for name, value in found.items() if name not in replaced}
 
 
 def checked_format(value: str) -> str:
     """A known format; raises ValueError with the known ones for another."""
-    if value not in FORMATS:
-        raise ValueError(f"{value!r} is no known format: choose one of {', '.join(FORMATS)}")
+    if value not in format_names():
+        raise ValueError(f"{value!r} is no known format: choose one of {', '.join(format_names())}")
     return value
 
 
@@ -131,6 +158,23 @@ def data_set_options(datasets: Sequence[str], roots: Sequence[str]) -> dict[str,
         )
     pairs = zip(datasets, roots, strict=True)
     return {"datasets": tuple({"dataset": name, "root": root} for name, root in pairs)}
+
+
+def read_dataset_options(words: Sequence[str]) -> dict[str, str]:
+    """The options `--dataset-option FORMAT.OPTION=VALUE` as a mapping; the last of one counts.
+
+    Raises InputError for another shape.
+    """
+    options = {}
+    for word in words:
+        name, mark, value = word.partition("=")
+        if not mark or "." not in name:
+            raise InputError(
+                f"--dataset-option takes FORMAT.OPTION=VALUE, such as csv.label=emotion, "
+                f"not {word!r}"
+            )
+        options[name.strip()] = value
+    return options
 
 
 def _times(count: int) -> str:

@@ -4,6 +4,7 @@ What is scored, and how, stands in `core/scoring.py`; here it is put into words 
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from fer_pipeline.core.datasets import open_dataset
+from fer_pipeline.core.datasets.registry import check_options
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.storage import as_location
 from fer_pipeline.instance import log_file
@@ -31,6 +33,7 @@ def evaluate_model(
     dataset: str,
     root: str | Path,
     *,
+    dataset_options: Mapping[str, str],
     stream: str | None,
     split: str | None,
     label_source: str | None,
@@ -53,7 +56,8 @@ def evaluate_model(
         )
     if stream is not None and stream not in settings.all_streams:
         raise InputError(f"--stream takes one of {', '.join(settings.all_streams)}, not {stream!r}")
-    opened = open_dataset(dataset, as_location(root))
+    check_options(dataset_options)
+    opened = open_dataset(dataset, as_location(root), options=dataset_options)
     with asked_by_a_person():
         path = model_file(settings, model)
     # A model file can be scored without a home; what frameworks print is then dropped.

@@ -9,11 +9,10 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import tomli_w
 from pydantic import (
-    BeforeValidator,
     Field,
     SecretStr,
     ValidationError,
@@ -40,9 +39,11 @@ from fer_pipeline.core.storage import as_location
 from fer_pipeline.core.study import checked_study_name
 from fer_pipeline.data_sources import (
     Address,
+    DatasetOptions,
     DataSets,
     DataSource,
     Remembered,
+    Text,
     checked_format,
     one_or_several,
 )
@@ -55,15 +56,11 @@ _GROUPS = ("index", "manifest", "faces")
 """Groups of assets that belong to no stream."""
 DEFAULT_HOME = Path("fer-home")
 
-# JSON and TOML have numbers and truths of their own, which may be written there as such.
-_Text = Annotated[
-    str, BeforeValidator(lambda one: str(one) if isinstance(one, float | int) else one)
-]
-
 RUN_OPTIONS = (
     "dataset",
     "root",
     "datasets",
+    "dataset_options",
     "streams",
     "preset",
     "minutes",
@@ -92,12 +89,15 @@ class Settings(BaseSettings, ServiceSettings, DataSets, Places):
     datasets: tuple[DataSource, ...] = Field(
         (), description="Several data sets in one manifest, in place of dataset and root."
     )
+    dataset_options: DatasetOptions = Field(
+        {}, description="What is chosen of how formats are read, as {'csv.label': 'emotion'}."
+    )
     streams: tuple[str, ...] = Field(DEFAULT_STREAMS, description="Streams to train.")
     stream_classes: Mapping[str, tuple[str, ...]] = Field(
         {}, description="Streams of your own: name to classes."
     )
     preset: Literal["smoke", "cpu", "gpu"] = Field("cpu", description="Size of network and recipe.")
-    recipe_overrides: Mapping[str, _Text] = Field(
+    recipe_overrides: Mapping[str, Text] = Field(
         {}, description="Values of the preset to replace, by name, such as ema = '0.99'."
     )
     picture_side: int | None = Field(

@@ -23,10 +23,12 @@ class _Version:
 _BOUNDS = ("max_pixels", "max_decoded_bytes", "max_file_bytes")
 _CROP = ("crop_settings", "shard_rows")
 _VERSIONS: Mapping[str, _Version] = {
-    "file_list_index": _Version(2, ("dataset", "root", "unknown_labels"), ("datasets",)),
+    "file_list_index": _Version(
+        3, ("dataset", "root", "unknown_labels"), ("datasets", "dataset_options")
+    ),
     "expression_summary": _Version(1, ("wanted_classes", "seed", *_BOUNDS)),
     "class_manifest": _Version(
-        3, ("wanted_classes", "label_source", "dev_share", "seed", "corrections_on_test")
+        4, ("wanted_classes", "label_source", "dev_share", "seed", "corrections_on_test")
     ),
     "face_crops": _Version(2, _CROP),
     "crop_report": _Version(1, ("seed",)),

@@ -177,7 +177,7 @@ def test_code_version_of_the_index_knows_the_data_sets_of_a_mixture(
 
 def test_code_version_of_the_index_of_one_data_set_is_what_it_was() -> None:
     one = Settings.fresh(dataset="affectnet", root="/faces")
-    assert code_version("file_list_index", one) == "2-f2373314"
+    assert code_version("file_list_index", one) == "3-f2373314"
 
 
 def test_a_past_training_on_a_mixture_is_repeated_on_it_or_on_another_data_set(

@@ -18,7 +18,7 @@ from fer_pipeline.core.datasets.base import INDEX_SCHEMA, REJECTED_SCHEMA, DataS
 from fer_pipeline.core.datasets.csv_rows import ahead
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import file_digest, published, scratch_folder, text_digest
-from fer_pipeline.core.storage import Location, file_stamps, parquet_source
+from fer_pipeline.core.storage import Location, file_stamps, files_in, is_folder, parquet_source
 
 INDEX_FILE = "file_list_index.parquet"
 REJECTED_FILE = "rejected.parquet"
@@ -119,18 +119,23 @@ def lists_stamp(dataset: DataSet) -> str:
 
 
 def lists_digest(dataset: DataSet) -> str:
-    """16 hex digits over the names and bytes of the list files."""
+    """16 hex digits over the names and bytes of the list files, or the names in a folder."""
+    lists = dataset.lists()
+    # Several lists may stand in one file.
+    digests = {path: "" for paths in lists.values() for path in paths}
+    for path in digests:
+        digests[path] = _names_digest(path) if is_folder(path) else file_digest(path)
     return text_digest(
-        *(
-            f"{name}:{path.name}:{file_digest(path)}"
-            for name, paths in dataset.lists().items()
-            for path in paths
-        )
+        *(f"{name}:{path.name}:{digests[path]}" for name, paths in lists.items() for path in paths)
     )
 
 
+def _names_digest(folder: Location) -> str:
+    return text_digest(*(path.name for path in files_in(folder, "*")))
+
+
 def count_kept_and_rejected(folder: Location) -> dict[str, tuple[int, int, bool]]:
-    """For each list: rows indexed, rows rejected, and whether their numbers are 1 to n, each once.
+    """For each list: rows indexed, rows rejected, and whether each number occurs once, from 1 on.
 
     Read from the published files, not from what the index stage said of itself.
     """
@@ -155,7 +160,7 @@ def count_kept_and_rejected(folder: Location) -> dict[str, tuple[int, int, bool]
         name: (
             kept.get(name, 0),
             rejected.get(name, 0),
-            _is_one_to_n(np.concatenate(parts)),
+            _are_row_numbers(np.concatenate(parts)),
         )
         for name, parts in rows.items()
     }
@@ -167,8 +172,9 @@ def rejected_rows(folder: Location, reason: str | None = None) -> pa.Table:
     return table if reason is None else table.filter(pc.equal(table["reason"], reason))
 
 
-def _is_one_to_n(numbers: npt.NDArray[np.int32]) -> bool:
-    return bool(np.array_equal(np.sort(numbers), np.arange(1, len(numbers) + 1)))
+def _are_row_numbers(numbers: npt.NDArray[np.int32]) -> bool:
+    in_order = np.sort(numbers)
+    return not len(in_order) or bool(in_order[0] >= 1 and (np.diff(in_order) > 0).all())
 
 
 def row_batches(folder: Location, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:

@@ -1,8 +1,7 @@
 """The eleven expression codes, their names and aliases.
 
-The only module that knows which number means which expression; everything else speaks names
-or the AffectNet codes defined here. Code tables of other data sets live beside their reader,
-as tables of names.
+The only module that knows which number means which expression, of AffectNet (the codes that
+everything else speaks) and of the other data sets; `fer-pipeline labels` prints it.
 """
 
 from collections.abc import Mapping
@@ -23,6 +22,46 @@ NAMES: tuple[str, ...] = (
 """Expression names; the position is the AffectNet code (0 to 10)."""
 
 CODES: Mapping[str, int] = {name: code for code, name in enumerate(NAMES)}
+
+AFFECTNET: Mapping[str, str] = {str(code): name for code, name in enumerate(NAMES)}
+"""What AffectNet's lists write, first release and later ones (Mollahosseini et al., 2017)."""
+
+FER2013: Mapping[str, str] = {
+    "0": "Anger",
+    "1": "Disgust",
+    "2": "Fear",
+    "3": "Happiness",
+    "4": "Sadness",
+    "5": "Surprise",
+    "6": "Neutral",
+}
+"""What FER2013 (Goodfellow et al., 2013) and ExpW (Zhang et al., 2018) write."""
+
+RAF_DB: Mapping[str, str] = {
+    "1": "Surprise",
+    "2": "Fear",
+    "3": "Disgust",
+    "4": "Happiness",
+    "5": "Sadness",
+    "6": "Anger",
+    "7": "Neutral",
+}
+"""What RAF-DB's basic list writes (Li et al., 2017)."""
+
+CK_PLUS: Mapping[str, str] = {
+    "0": "Neutral",
+    "1": "Anger",
+    "2": "Contempt",
+    "3": "Disgust",
+    "4": "Fear",
+    "5": "Happiness",
+    "6": "Sadness",
+    "7": "Surprise",
+}
+"""What CK+'s emotion files write (Lucey et al., 2010)."""
+
+FEI: Mapping[str, str] = {"a": "Neutral", "b": "Happiness"}
+"""What the letter in a frontal FEI picture's name says (Thomaz and Giraldi, 2010)."""
 
 NOT_EXPRESSIONS: tuple[str, ...] = ("None", "Uncertain", "No-Face")
 """Codes a list may hold that name no expression: listed and counted, never trained on."""

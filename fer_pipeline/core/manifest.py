@@ -41,6 +41,7 @@ _FROM_INDEX = (
     "annotation",
     "expression",
     "votes",
+    "attributes",
     *BOX_COLUMNS,
 )
 MANIFEST_SCHEMA = pa.schema(
@@ -52,6 +53,7 @@ MANIFEST_SCHEMA = pa.schema(
         ("annotation", pa.string()),
         ("expression", pa.int8()),
         ("votes", VOTES_TYPE),
+        ("attributes", pa.string()),
         *((name, pa.int32()) for name in BOX_COLUMNS),
         ("content_hash", pa.string()),
         ("group_id", pa.string()),

@@ -5,6 +5,7 @@ bootstrap would not vary: their intervals are Wilson's (`agreement.share_of`).
 """
 
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,9 @@ SURE_DETECTION = 0.9
 
 SAME_BOX = 0.5
 """IoU from which a detected and a listed box are taken to agree."""
+
+MOST_VALUES = 12
+"""Values of an attribute up to which each is a part of its own."""
 
 SOURCE = "Source"
 """The subject of the data set that a face comes from."""
@@ -119,6 +123,7 @@ def face_subjects(test: Examples, manifest: pa.Table) -> dict[str, NDArray[np.ob
     for subject, column in ((SOURCE, "source"), ("List", "list"), ("Annotation", "annotation")):
         if column in faces.column_names:
             subjects[subject] = _texts(faces[column])
+    subjects |= _attribute_values(faces)
     if {"score", "iou"} <= shard.keys():
         subjects["Face box"] = _box_names(shard)
     if faces["votes"].null_count < faces.num_rows:
@@ -183,6 +188,21 @@ def _box_names(shard: Mapping[str, NDArray[np.float64]]) -> NDArray[np.object_]:
         ],
         default=f"detected, score under {SURE_DETECTION}",
     ).astype(object)
+
+
+def _attribute_values(faces: pa.Table) -> dict[str, NDArray[np.object_]]:
+    """What the data set says of each face besides, by name; names with many values left out."""
+    if "attributes" not in faces.column_names:
+        return {}
+    known = [json.loads(text) if text else {} for text in faces["attributes"].to_pylist()]
+    names = sorted({name for one in known for name in one})
+    values = {
+        name.replace("_", " ").capitalize(): np.array(
+            [one.get(name, _UNKNOWN) for one in known], dtype=object
+        )
+        for name in names
+    }
+    return {name: one for name, one in values.items() if len(set(one)) <= MOST_VALUES}
 
 
 def _vote_names(column: pa.ChunkedArray) -> NDArray[np.object_]:

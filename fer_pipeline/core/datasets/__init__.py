@@ -1,42 +1,55 @@
-"""The registry of data-set formats: a name to a reader, and several readers to a mixture."""
+"""Data sets: a format's name to its reader, and several readers to a mixture."""
 
 import itertools
 from collections.abc import Mapping, Sequence
 
-from fer_pipeline.core.datasets.affectnet import AffectNet
 from fer_pipeline.core.datasets.base import DataSet, OneDataSet
-from fer_pipeline.core.datasets.hf_parquet import HfParquet
 from fer_pipeline.core.datasets.mixed import MixedDataSet, source_names
+from fer_pipeline.core.datasets.registry import (
+    chosen_options,
+    find_format,
+    format_names,
+)
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.storage import Location, as_location, is_folder
 
-FORMATS: Mapping[str, type[AffectNet] | type[HfParquet]] = {
-    "affectnet": AffectNet,
-    "hf-parquet": HfParquet,
-}
-"""Name of the format, as given to `--dataset`, to the reader of a root folder."""
+__all__ = [
+    "faces_are_cropped",
+    "find_format",
+    "format_names",
+    "open_dataset",
+    "open_datasets",
+    "picture_side",
+]
 
 
-def open_dataset(name: str, root: Location, source: str | None = None) -> OneDataSet:
+def open_dataset(
+    name: str,
+    root: Location,
+    source: str | None = None,
+    options: Mapping[str, str] | None = None,
+) -> OneDataSet:
     """The data set of format `name` under `root`; its own name is `source`, by default `name`.
 
-    Raises InputError when the format is unknown or the folder doesn't hold it.
+    `options` are those of all formats, as `format.option` (see `registry.chosen_options`). Raises
+    InputError when the format or an option of it is unknown, or the folder doesn't hold it.
     """
-    if name not in FORMATS:
-        raise InputError(f"unknown data set format {name!r}: choose one of {', '.join(FORMATS)}")
+    reader = find_format(name)
     if not is_folder(root):
         raise InputError(f"{root} is not a folder: give --root the folder that holds {name}")
-    return FORMATS[name](as_location(root), source)
+    return reader(as_location(root), source, **chosen_options(name, options or {}))
 
 
-def open_datasets(addresses: Sequence[tuple[str, Location]]) -> DataSet:
+def open_datasets(
+    addresses: Sequence[tuple[str, Location]], options: Mapping[str, str] | None = None
+) -> DataSet:
     """The data set of one format and root, or the mixture of several, in their order.
 
     Raises InputError as `open_dataset`, and when one is given twice.
     """
     sources = source_names([name for name, _ in addresses])
     parts = [
-        open_dataset(name, root, source)
+        open_dataset(name, root, source, options)
         for (name, root), source in zip(addresses, sources, strict=True)
     ]
     _check_apart(parts)
@@ -58,9 +71,9 @@ def _check_apart(parts: Sequence[OneDataSet]) -> None:
 
 def faces_are_cropped(name: str) -> bool:
     """Whether the pictures of format `name` are faces already, so that no box is needed."""
-    return FORMATS[name].faces_are_cropped
+    return find_format(name).faces_are_cropped
 
 
 def picture_side(name: str) -> int | None:
     """Height and width in pixels of the pictures of format `name`; None where they are photos."""
-    return FORMATS[name].picture_side
+    return find_format(name).picture_side

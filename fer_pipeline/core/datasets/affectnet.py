@@ -4,10 +4,8 @@ Reads the lists as they are found in the wild (with and without header, byte-ord
 rows of NULL, photo roots with blanks or without the `_compressed` level) and hands out photos.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,21 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fer_pipeline.core.datasets import columns
-from fer_pipeline.core.datasets.base import (
-    INDEX_SCHEMA,
-    UNKNOWN_LABEL,
-    VOTES_TYPE,
-    Alone,
-    Photo,
-    Role,
-    RowBatch,
-    rejected_table,
-)
+from fer_pipeline.core.datasets.base import UNKNOWN_LABEL, Photo, Role, RowBatch
 from fer_pipeline.core.datasets.csv_rows import TextRows, count_lines, first_fields, read_text_rows
+from fer_pipeline.core.datasets.photo_files import PhotoFiles, folder_name
+from fer_pipeline.core.datasets.rows import kept_table, rejected_table
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.labels import CODES, NAMES, expression_name
-from fer_pipeline.core.read_ahead import Stored, local_files, remote_files
-from fer_pipeline.core.storage import Location, file_facts, is_file, is_folder
+from fer_pipeline.core.labels import AFFECTNET
+from fer_pipeline.core.storage import Location, is_file, is_folder
 
 _COLUMNS = (
     "subDirectory_filePath",
@@ -65,7 +55,7 @@ _LISTS: Mapping[str, _List] = {
 _PHOTO_ROOTS: Mapping[str, str] = {"manual": "Manually", "auto": "Automatically"}
 
 
-class AffectNet(Alone):
+class AffectNet(PhotoFiles):
     """An AffectNet first release under `root`.
 
     A list that isn't there is left out; no list at all raises InputError.
@@ -74,6 +64,14 @@ class AffectNet(Alone):
     name = "affectnet"
     faces_are_cropped = False
     picture_side: int | None = None
+    options: Mapping[str, str] = {}
+    labels = AFFECTNET
+
+    @classmethod
+    def recognise(cls, root: Location) -> str | None:
+        """One of the three lists is there."""
+        found = [item.file for item in _LISTS.values() if is_file(root / item.file)]
+        return f"it holds {', '.join(found)}" if found else None
 
     def __init__(self, root: Location, name: str | None = None) -> None:
         """Find the lists under `root`; raises InputError where there is none."""
@@ -118,31 +116,11 @@ class AffectNet(Alone):
         """Manual training and validation share one photo tree, the automatic list has its own."""
         return f"{self._annotation(photo)}/{photo[1]}"
 
-    def photo_sizes(self, photos: Sequence[Photo]) -> npt.NDArray[np.int64]:
-        """Bytes of each photo file, -1 where there is none; shape (n,)."""
-        paths = map(self._photo_path, photos)
-        if isinstance(self.root, Path):
-            return np.fromiter(map(_size, paths), np.int64, len(photos))
-        sizes = file_facts(self.root.fs, list(paths), lambda info: int(info["size"]), -1)
-        return np.array(sizes, np.int64)
-
-    def stored_sizes(self, photos: Sequence[Photo]) -> npt.NDArray[np.int64]:
-        """Each photo is a file of its own: the same as `photo_sizes`."""
-        return self.photo_sizes(photos)
-
-    def read_photos(
-        self, photos: Sequence[Photo], max_bytes: int | None = None
-    ) -> Iterator[Stored]:
-        """The bytes of each photo file in turn; see `DataSet.read_photos`."""
-        paths = map(self._photo_path, photos)
-        if isinstance(self.root, Path):
-            return local_files(paths, max_bytes)
-        return remote_files(self.root.fs, paths, max_bytes)
-
     def _annotation(self, photo: Photo) -> str:
         return self._present[photo[0]].annotation
 
-    def _photo_path(self, photo: Photo) -> str:
+    def photo_path(self, photo: Photo) -> str:
+        """In the tree of photos of the list's annotation."""
         return f"{self._photo_roots[self._annotation(photo)]}/{photo[1]}"
 
     def _typed(self, name: str, rows: TextRows) -> RowBatch:
@@ -152,7 +130,7 @@ class AffectNet(Alone):
             pc.utf8_trim_whitespace(table["subDirectory_filePath"]), "\\", "/"
         )
         cells = {column: columns.numbers(table[column]) for column in _NUMBERS}
-        code = _codes(table["expression"])
+        code = columns.expression_codes(table["expression"], AFFECTNET)
         refused = np.any([refused for _, refused in cells.values()], axis=0)
         far = np.any([np.isfinite(cells[c][0]) & ~columns.whole(cells[c][0]) for c in _BOX], axis=0)
         no_path, no_label = columns.missing(paths), columns.missing(table["expression"])
@@ -202,37 +180,20 @@ class AffectNet(Alone):
         code: npt.NDArray[np.int8],
         cells: Mapping[str, npt.NDArray[np.float64]],
     ) -> pa.Table:
-        count = len(rows)
         # A box is all four numbers or none.
         has_box = np.all([np.isfinite(cells[column]) for column in _BOX], axis=0)
-        box = [columns.int32_or_null(cells[column], has_box) for column in _BOX]
-        arrays = {
-            "face_id": columns.face_ids(self.name, annotation, paths, box),
-            "source": pa.repeat(self.name, count),
-            "image_path": paths,
-            "list": pa.repeat(name, count),
-            "row": pa.array(rows),
-            "annotation": pa.repeat(annotation, count),
-            "expression": pa.array(code),
-            "valence": _affect(cells["valence"]),
-            "arousal": _affect(cells["arousal"]),
-            **dict(zip(_BOX, box, strict=True)),
-            "votes": pa.nulls(count, VOTES_TYPE),
-            "issue": pa.nulls(count, pa.string()),
-        }
-        return pa.Table.from_pydict(arrays, schema=INDEX_SCHEMA)
-
-
-def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int8]:
-    """The AffectNet code of each label, a number or a known name; -1 where it is neither."""
-    number, refused = columns.numbers(column)
-    with np.errstate(invalid="ignore"):
-        known = (number >= 0) & (number < len(NAMES)) & (number == np.rint(number))
-    code = np.where(known, number, -1).astype(np.int8)
-    for place in np.flatnonzero(refused):
-        name = expression_name(column[int(place)].as_py())
-        code[place] = -1 if name is None else CODES[name]
-    return code
+        return kept_table(
+            self.name,
+            name,
+            rows,
+            paths,
+            code,
+            photo_root=annotation,
+            annotation=annotation,
+            box=[columns.int32_or_null(cells[column], has_box) for column in _BOX],
+            valence=_affect(cells["valence"]),
+            arousal=_affect(cells["arousal"]),
+        )
 
 
 def _affect(values: npt.NDArray[np.float64]) -> pa.Array:
@@ -276,20 +237,8 @@ def _photo_root(root: Location, word: str) -> str:
     for parent in parents:
         for name in images:
             if is_folder(parent / name):
-                # A location for each of a million photos is slow.
-                return _name(parent / name)
+                return folder_name(parent / name)
     raise InputError(
         f"{root} has no folder of photos {word}_Annotated_compressed/{images[0]}: "
         "unpack the photo archives beside the lists"
     )
-
-
-def _name(path: Location) -> str:
-    return str(path) if isinstance(path, Path) else path.path
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size  # noqa: PTH116 - a Path for each of a million photos is slow
-    except (OSError, ValueError):
-        return -1

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -37,13 +37,15 @@ INDEX_SCHEMA = pa.schema(
         ("face_width", pa.int32()),
         ("face_height", pa.int32()),
         ("votes", VOTES_TYPE),
+        ("attributes", pa.string()),
         ("issue", pa.string()),
     ]
 )
-"""One row for each list row that is kept; `row` counts the data rows of its list from 1.
+"""One row for each list row that is kept; `row` counts the data rows of its file from 1.
 
-Landmarks stay in the list, where `list` and `row` find them: they are nine tenths of AffectNet's
-lists, and no stage reads them.
+`attributes` is what else is known of a face, as a JSON object of texts. Landmarks stay in the
+list, where `list` and `row` find them: they are nine tenths of AffectNet's lists, and no stage
+reads them.
 """
 
 REJECTED_SCHEMA = pa.schema(
@@ -111,7 +113,11 @@ class DataSet(Protocol):
         ...
 
     def lists(self) -> Mapping[str, Sequence[Location]]:
-        """Each list's name and the files that hold it, in reading order."""
+        """Each list's name and the files that hold it, in reading order.
+
+        Several lists may stand in one file. A folder stands for the names in it, where these are
+        the list.
+        """
         ...
 
     def roles(self) -> Mapping[str, Role]:
@@ -126,7 +132,7 @@ class DataSet(Protocol):
         ...
 
     def count_rows(self, name: str) -> int:
-        """The number of data rows in a list, counted another way than `batches` reads them."""
+        """The number of data rows of a list, counted another way than `batches` reads them."""
         ...
 
     def photo_key(self, photo: Photo) -> str:
@@ -164,6 +170,34 @@ class OneDataSet(DataSet, Protocol):
     """A data set that is no mixture."""
 
     root: Location
+
+
+class Format(Protocol):
+    """A class of data sets: what `--dataset` names, built in or registered by another package."""
+
+    name: str
+    faces_are_cropped: bool
+    picture_side: int | None
+    """Height and width in pixels of pictures that are faces already, None where they vary."""
+    options: Mapping[str, str]
+    """What can be chosen about how it is read: the option's name and what it says."""
+    labels: Mapping[str, str]
+    """The numbers that its lists write for expressions; empty where they write names."""
+
+    def __call__(self, *root_and_name: Any, **options: Any) -> OneDataSet:
+        """The data set under a root, as the class is called: `(root, name=None, **options)`.
+
+        `name` is the data set's own, by default the format's. Raises InputError where the folder
+        doesn't hold one, or an option has a value that it can't have.
+        """
+        ...
+
+    def recognise(self, root: Location) -> str | None:
+        """Why the folder looks like this format, in a few words; None where it doesn't.
+
+        Looks at a few names and headers, never at all photos.
+        """
+        ...
 
 
 class Alone(ABC):
@@ -225,19 +259,3 @@ def roles_of_given_splits(lists: Sequence[str]) -> Mapping[str, Role]:
     validation = Role.DEV if "test" in lists else Role.TEST
     table = {"train": Role.TRAIN, "validation": validation, "test": Role.TEST}
     return {name: table[name] for name in lists}
-
-
-def rejected_table(
-    source: str, name: str, rows: Sequence[int], reasons: Sequence[str], values: Sequence[str]
-) -> pa.Table:
-    """A table of REJECTED_SCHEMA from columns of equal length."""
-    count = len(rows)
-    cut = [value[:200] for value in values]
-    columns = [
-        pa.array([source] * count, pa.string()),
-        pa.array([name] * count, pa.string()),
-        pa.array(rows, pa.int32()),
-        pa.array(reasons, pa.string()),
-        pa.array(cut, pa.string()),
-    ]
-    return pa.Table.from_arrays(columns, schema=REJECTED_SCHEMA)

@@ -4,13 +4,15 @@ Used by readers of text lists. Blank cells, NULL and NaN are missing values, nev
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from fer_pipeline.core.labels import CODES, expression_name
 
 _MISSING = ("", "null", "nan", "none", "na", "n/a", "\\n")
 _LONGEST_MISSING = max(map(len, _MISSING))
@@ -74,12 +76,42 @@ def unsafe_path(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     return _numpy(pc.fill_null(outside, False))
 
 
-def face_ids(source: str, photo_root: str, paths: pa.Array, box: Sequence[pa.Array]) -> pa.Array:
+def expression_codes(column: pa.ChunkedArray, written: Mapping[str, str]) -> npt.NDArray[np.int8]:
+    """The AffectNet code of each label of a text column, -1 where it means none; shape (n,).
+
+    A label is a number of the table `written` (a number to an expression's name), or a name.
+    """
+    codes = np.full(len(column), -1, np.int8)
+    if not len(column):
+        return codes
+    texts = pc.dictionary_encode(pc.utf8_trim_whitespace(column)).combine_chunks()
+    found = [_expression_code(text, written) for text in texts.dictionary.to_pylist()]
+    known = _numpy(pc.is_valid(texts.indices))
+    codes[known] = np.array(found, np.int8)[_numpy(texts.indices.fill_null(0))[known]]
+    return codes
+
+
+def _expression_code(text: str, written: Mapping[str, str]) -> int:
+    name = written.get(text) or expression_name(text)
+    if name is None:
+        # 3.0 and +3 are 3; a name that begins like a number is none.
+        number, refused = numbers(pa.chunked_array([[text]]))
+        whole_number = np.isfinite(number[0]) and number[0] == np.rint(number[0])
+        name = written.get(str(int(number[0]))) if whole_number and not refused[0] else None
+    return -1 if name is None else CODES[name]
+
+
+def face_ids(
+    source: str, photo_root: str, paths: pa.Array, box: Sequence[pa.Array] | None
+) -> pa.Array:
     """`face_id` of each row: BLAKE2b of source, photo root, path and listed box.
 
     The same face of the same photo has the same id in whatever list it stands.
     """
-    parts = [pc.fill_null(pc.cast(side, pa.string()), "") for side in box]
+    if box is None:
+        parts = [pa.repeat("", len(paths))] * 4
+    else:
+        parts = [pc.fill_null(pc.cast(side, pa.string()), "") for side in box]
     text = pc.binary_join_element_wise(f"{source}|{photo_root}", paths, *parts, "|")
     hashed, rows = hashlib.blake2b, pc.cast(text, pa.binary()).to_pylist()
     digests = b"".join([hashed(row, digest_size=8).digest() for row in rows])

@@ -15,18 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fer_pipeline.core.datasets import columns
 from fer_pipeline.core.datasets.base import (
-    INDEX_SCHEMA,
     UNKNOWN_LABEL,
     VOTES_TYPE,
     Alone,
     Photo,
     Role,
     RowBatch,
-    rejected_table,
     roles_of_given_splits,
 )
+from fer_pipeline.core.datasets.rows import kept_table, rejected_table, votes_column
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.labels import CODES, VOTE_NAMES, expression_name, known_aliases
 from fer_pipeline.core.read_ahead import Stored, too_large
@@ -45,18 +43,20 @@ class HfParquet(Alone):
     faces_are_cropped = True
     picture_side: int | None = 48
     """Of FER2013, which comes in this format most; in pixels."""
+    options: Mapping[str, str] = {}
+    labels: Mapping[str, str] = {}
+
+    @classmethod
+    def recognise(cls, root: Location) -> str | None:
+        """There are files of its names."""
+        found = [path for paths in _files(root).values() for path in paths]
+        return f"it holds {relative_name(found[0], root)}" if found else None
 
     def __init__(self, root: Location, name: str | None = None) -> None:
         """Find the files and read their headers; raises InputError where they don't fit."""
         self.root = root
         self.name = name or self.name
-        found: dict[str, list[Location]] = {}
-        for folder in (root / "data", root):
-            for path in files_in(folder, "*.parquet"):
-                if match := _FILE.match(path.name):
-                    found.setdefault(match["split"], []).append(path)
-            if found:
-                break
+        found = _files(root)
         if not found:
             raise InputError(
                 f"{root} holds no data/train-*.parquet, validation-*.parquet or test-*.parquet: "
@@ -155,25 +155,15 @@ class HfParquet(Alone):
             self.name, name, rows[bad].tolist(), reasons, [str(raw[i]) for i in bad]
         )
         paths = pa.array([f"{file}#{at + int(i)}" for i in kept], pa.string())
-        no_box = pa.nulls(len(kept), pa.int32())
-        arrays = {
-            "face_id": columns.face_ids(self.name, name, paths, [no_box] * 4),
-            "source": pa.array([self.name] * len(kept), pa.string()),
-            "image_path": paths,
-            "list": pa.array([name] * len(kept), pa.string()),
-            "row": pa.array(rows[kept]),
-            "annotation": pa.array(["manual"] * len(kept), pa.string()),
-            "expression": pa.array(reader.codes[raw[kept]], pa.int8()),
-            "valence": pa.nulls(len(kept), pa.float32()),
-            "arousal": pa.nulls(len(kept), pa.float32()),
-            "face_x": no_box,
-            "face_y": no_box,
-            "face_width": no_box,
-            "face_height": no_box,
-            "votes": reader.votes(batch, kept),
-            "issue": pa.nulls(len(kept), pa.string()),
-        }
-        return RowBatch(pa.Table.from_pydict(arrays, schema=INDEX_SCHEMA), rejected)
+        table = kept_table(
+            self.name,
+            name,
+            rows[kept],
+            paths,
+            reader.codes[raw[kept]],
+            votes=reader.votes(batch, kept),
+        )
+        return RowBatch(table, rejected)
 
 
 class _ParquetPhotos:
@@ -223,9 +213,7 @@ class _ParquetPhotos:
             given = np.array(cast)
             for place, target in enumerate(self._vote_columns):
                 votes[filled, target] = given[:, place]
-        flat = pa.array(votes.ravel(), pa.int8())
-        offsets = pa.array(np.arange(len(kept) + 1, dtype=np.int32) * len(VOTE_NAMES))
-        return pa.ListArray.from_arrays(offsets, flat, mask=pa.array(~filled))
+        return votes_column(votes, filled)
 
     def sizes(self) -> npt.NDArray[np.int64]:
         """Bytes of every picture in the file, -1 where there is none; shape (rows,)."""
@@ -255,6 +243,18 @@ class _ParquetPhotos:
     def forget(self) -> None:
         """Let go of the pictures that are held."""
         self._group = None
+
+
+def _files(root: Location) -> dict[str, list[Location]]:
+    """The files of each split, in `data/` or else in the root itself."""
+    found: dict[str, list[Location]] = {}
+    for folder in (root / "data", root):
+        for path in files_in(folder, "*.parquet"):
+            if match := _FILE.match(path.name):
+                found.setdefault(match["split"], []).append(path)
+        if found:
+            break
+    return found
 
 
 def _place(photo: Photo) -> tuple[str, int]:
