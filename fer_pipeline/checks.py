@@ -219,10 +219,11 @@ def people_checks(stream: str) -> Sequence[dg.AssetChecksDefinition]:
 
 def _every_row_accounted_for(asset: dg.AssetKey, settings: Settings) -> dg.AssetCheckResult:
     dataset = settings.open_dataset()
-    counts = count_kept_and_rejected(settings.index_folder)
+    files = dataset.lists()
+    counts = count_kept_and_rejected(settings.index_folder, files)
     problems = []
     read = 0
-    for name in dataset.lists():
+    for name in files:
         kept, rejected, numbered = counts.get(name, (0, 0, True))
         in_files = dataset.count_rows(name)
         read += in_files

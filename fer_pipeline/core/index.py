@@ -134,10 +134,13 @@ def _names_digest(folder: Location) -> str:
     return text_digest(*(path.name for path in files_in(folder, "*")))
 
 
-def count_kept_and_rejected(folder: Location) -> dict[str, tuple[int, int, bool]]:
-    """For each list: rows indexed, rows rejected, and whether each number occurs once, from 1 on.
+def count_kept_and_rejected(
+    folder: Location, files: Mapping[str, Sequence[Location]] | None = None
+) -> dict[str, tuple[int, int, bool]]:
+    """For each list: rows indexed, rows rejected, and whether their numbers are 1 to n, each once.
 
-    Read from the published files, not from what the index stage said of itself.
+    Lists that stand in the same `files` (by list; default: each has its own) are numbered
+    together. Read from the published files, not from what the index stage said of itself.
     """
     rows: dict[str, list[npt.NDArray[np.int32]]] = {}
     kept: dict[str, int] = {}
@@ -156,14 +159,12 @@ def count_kept_and_rejected(folder: Location) -> dict[str, tuple[int, int, bool]
                 chosen = batch.filter(pc.equal(batch.column("list"), name)).column("row")
                 rows.setdefault(name, []).append(chosen.to_numpy())
                 count[name] = count.get(name, 0) + len(chosen)
-    return {
-        name: (
-            kept.get(name, 0),
-            rejected.get(name, 0),
-            _are_row_numbers(np.concatenate(parts)),
-        )
-        for name, parts in rows.items()
-    }
+    place = {name: str((files or {}).get(name, name)) for name in rows}
+    together: dict[str, list[npt.NDArray[np.int32]]] = {}
+    for name, parts in rows.items():
+        together.setdefault(place[name], []).extend(parts)
+    whole = {where: _is_one_to_n(np.concatenate(parts)) for where, parts in together.items()}
+    return {name: (kept.get(name, 0), rejected.get(name, 0), whole[place[name]]) for name in rows}
 
 
 def rejected_rows(folder: Location, reason: str | None = None) -> pa.Table:
@@ -172,9 +173,8 @@ def rejected_rows(folder: Location, reason: str | None = None) -> pa.Table:
     return table if reason is None else table.filter(pc.equal(table["reason"], reason))
 
 
-def _are_row_numbers(numbers: npt.NDArray[np.int32]) -> bool:
-    in_order = np.sort(numbers)
-    return not len(in_order) or bool(in_order[0] >= 1 and (np.diff(in_order) > 0).all())
+def _is_one_to_n(numbers: npt.NDArray[np.int32]) -> bool:
+    return bool(np.array_equal(np.sort(numbers), np.arange(1, len(numbers) + 1)))
 
 
 def row_batches(folder: Location, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
