@@ -32,13 +32,12 @@ class Labelled:
     """Faces with their labels: `listed` is a JSON file of [picture, box or null] for each.
 
     `truth` is int64 (n,), positions in `CLASSES`; `groups` str (n,), equal for faces of one
-    photo. `whole` says that every picture is one face.
+    photo.
     """
 
     listed: Path
     truth: npt.NDArray[np.int64]
     groups: npt.NDArray[np.str_]
-    whole: bool
 
 
 def labelled_faces(kind: str, root: Path, folder: Path, tell: Callable[[str], None]) -> Labelled:
@@ -90,7 +89,7 @@ def labelled_faces(kind: str, root: Path, folder: Path, tell: Callable[[str], No
             groups.append(key)
     path = folder / "faces.json"
     path.write_text(json.dumps(listed))
-    return Labelled(path, np.array(truth), np.array(groups), dataset.faces_are_cropped)
+    return Labelled(path, np.array(truth), np.array(groups))
 
 
 def positions(said: Sequence[str | None]) -> npt.NDArray[np.int64]:

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.storage import expanded
 from fer_pipeline.options import Home, Json
 from fer_pipeline.settings import Settings
 from fer_pipeline.terminal import print_json, say
@@ -78,7 +79,7 @@ def adopt(
     from fer_pipeline.training_task import check_crops, check_same_task, training_material
 
     settings = Settings.load(home=home)
-    path = result.expanduser().absolute()
+    path = expanded(result).absolute()
     brought = read_result(path)
     stream = brought.task.card.stream
     _check_stream(settings, stream)

@@ -16,7 +16,7 @@ Model = Annotated[
     str,
     typer.Option(
         metavar="MODEL",
-        help="starter (the package's own), a .keras file, or an MLflow address such as "
-        "models:/fer-five_class@champion.",
+        help="starter (the package's own), a .keras file, an exported .onnx file, or an MLflow "
+        "address such as models:/fer-five_class@champion.",
     ),
 ]

@@ -8,7 +8,7 @@ from platformdirs import user_state_path
 
 from fer_pipeline.core.answers_database import sqlite_address
 from fer_pipeline.core.files import text_digest
-from fer_pipeline.core.storage import Location
+from fer_pipeline.core.storage import Location, expanded
 
 if TYPE_CHECKING:
     from fer_pipeline.core.crop import CropSettings
@@ -92,5 +92,5 @@ def state_folder_of(home: Location, state: str | os.PathLike[str] | None) -> Pat
     """The state folder of a home: itself if it is local, see `Places.state_folder`."""
     if isinstance(home, Path):
         return home
-    folder = Path(state).expanduser() if state else user_state_path("fer_pipeline")
+    folder = expanded(state) if state else user_state_path("fer_pipeline")
     return folder.resolve() / text_digest(home)

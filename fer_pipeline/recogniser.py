@@ -10,11 +10,22 @@ from typing import Self
 from fer_pipeline.core.recogniser import Face, Image, Order, Reading
 from fer_pipeline.core.recogniser import Recogniser as FileRecogniser
 from fer_pipeline.core.starter import STARTER, starter_file
-from fer_pipeline.core.storage import as_location
+from fer_pipeline.core.storage import as_location, expanded
 
 __all__ = ["Face", "Image", "Order", "Reading", "Recogniser"]
 
 _ADDRESSES = ("models:/", "runs:/", "mlflow-artifacts:/")
+"""What addresses begin with that MLflow is asked about."""
+
+
+def is_local(model: str) -> bool:
+    """Whether a model is named by its place on this machine, and not by an address of MLflow's."""
+    return not model.startswith(_ADDRESSES)
+
+
+def local_file(model: str) -> Path:
+    """The place on this machine that a model's name means, which may begin with `~` or file://."""
+    return expanded(model.removeprefix("file://"))
 
 
 class Recogniser(FileRecogniser):
@@ -40,12 +51,15 @@ class Recogniser(FileRecogniser):
 
 
 def model_file_of(model: str | Path, home: str | Path | None = None) -> Path:
-    """The file of a model by name, as `Recogniser.load` takes it; fetched if it is an address."""
+    """The file of a model by name, as `Recogniser.load` takes it; fetched if it is an address.
+
+    Raises InputError when there is no such model; a file need not be there.
+    """
     address = str(model)
     if address == STARTER:
         return starter_file()
-    if not address.startswith(_ADDRESSES) and not Path(address).expanduser().is_dir():
-        return Path(address).expanduser()
+    if is_local(address) and not local_file(address).is_dir():
+        return local_file(address)
     from fer_pipeline.settings import Settings
     from fer_pipeline.tracking import model_file
 

@@ -195,20 +195,10 @@ class Registry:
 
     def trained_groups(self, version: str) -> pa.Table | None:
         """What a version was trained on (`TRAINING_GROUPS`); None where its run kept nothing."""
-        import mlflow
-
         if version not in self._groups:
             run_id = self.version(version).run_id
-            files = self._client.list_artifacts(run_id) if run_id else []
-            self._groups[version] = (
-                pq.read_table(
-                    mlflow.artifacts.download_artifacts(
-                        run_id=run_id, artifact_path=TRAINING_GROUPS
-                    )
-                )
-                if TRAINING_GROUPS in {file.path for file in files}
-                else None
-            )
+            kept = tracking.run_file(self.settings, run_id, TRAINING_GROUPS) if run_id else None
+            self._groups[version] = None if kept is None else pq.read_table(pa.BufferReader(kept))
         return self._groups[version]
 
     def run_metrics(self, version: str) -> dict[str, float]:

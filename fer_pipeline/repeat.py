@@ -70,7 +70,7 @@ def like(settings: Settings, run_id: str) -> PastTraining:
             f"no training of run {run_id} is known to {tracking.tracking_uri(settings)}: give "
             "--home the folder that it ran in, or an id that `fer-pipeline ui` shows"
         )
-    kept = _read_json(settings, runs[0].info.run_id, TRAINING_SETTINGS)
+    kept = tracking.run_file(settings, runs[0].info.run_id, TRAINING_SETTINGS)
     if kept is None:
         raise InputError(
             f"run {run_id} kept no {TRAINING_SETTINGS}, so it can't be repeated by its id: give "
@@ -79,7 +79,7 @@ def like(settings: Settings, run_id: str) -> PastTraining:
     tags = runs[0].data.tags
     return PastTraining(
         run_id=run_id,
-        settings=kept,
+        settings=json.loads(kept),
         runs={run.data.tags[tracking.ASSET_TAG].partition("/")[0]: run.info.run_id for run in runs},
         manifest_hash=tags[tracking.MANIFEST_TAG],
         git_commit=tags[tracking.COMMIT_TAG],
@@ -150,6 +150,8 @@ def scores_on_dev(settings: Settings, run_id: str) -> dict[str, float]:
 
 def _training_runs(settings: Settings, run_id: str) -> list[Any]:
     """The MLflow runs of an MLflow run id, or of a Dagster run id, one for each stream."""
+    if not tracking.can_be_asked(settings):
+        return []
     client = tracking.connect(settings)
     experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
     if experiment is None:
@@ -164,15 +166,3 @@ def _training_runs(settings: Settings, run_id: str) -> list[Any]:
     found.sort(key=lambda run: run.info.start_time)
     by_asset = {run.data.tags[tracking.ASSET_TAG]: run for run in found}
     return [by_asset[asset] for asset in sorted(by_asset)]
-
-
-def _read_json(settings: Settings, run_id: str, name: str) -> dict[str, Any] | None:
-    """A JSON artifact of an MLflow run; None where the run has none of that name."""
-    import mlflow
-
-    client = tracking.connect(settings)
-    if name not in {file.path for file in client.list_artifacts(run_id)}:
-        return None
-    address = client.get_run(run_id).info.artifact_uri
-    found: dict[str, Any] = mlflow.artifacts.load_dict(f"{address}/{name}")
-    return found

@@ -6,12 +6,12 @@ from typing import Any
 from dagster import AssetKey, DagsterInstance
 from rich.console import Console
 
-from fer_pipeline import tracking
 from fer_pipeline.build import build_definitions
 from fer_pipeline.plan import asset_states, downstream
 from fer_pipeline.repeat import PastTraining, differences, scores_on_dev
 from fer_pipeline.runner import Outcome, run_graph
 from fer_pipeline.settings import Settings
+from fer_pipeline.source_commit import git_commit
 from fer_pipeline.terminal import say
 
 _MANIFEST = "class_manifest"
@@ -108,7 +108,7 @@ def _unlike(settings: Settings, past: PastTraining) -> list[str]:
     changed = differences(past, settings)
     if changed:
         found.append(f"not as in run {past.run_id}: {'; '.join(changed)}")
-    commit = tracking.git_commit()
+    commit = git_commit()
     if commit != past.git_commit:
         found.append(
             f"run {past.run_id} was made by version {past.git_commit} and this is {commit}: "

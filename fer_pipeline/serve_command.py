@@ -14,7 +14,7 @@ from rich.console import Console
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.starter import STARTER
-from fer_pipeline.options import Home
+from fer_pipeline.options import Home, Model
 from fer_pipeline.settings import Settings
 from fer_pipeline.terminal import say
 from fer_pipeline.tracking_server import asked_by_a_person
@@ -29,10 +29,7 @@ _console = Console(stderr=True)
 
 
 def serve(
-    model: Annotated[
-        str,
-        typer.Option(help="starter, a .keras file, or an address such as models:/NAME@champion."),
-    ] = STARTER,
+    model: Model = STARTER,
     home: Home = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; others than this machine's need a token.")
@@ -75,6 +72,7 @@ def serve(
 def _model(settings: Settings, model: str) -> tuple[Path, "About"]:
     """The file of a model, and what is told of it."""
     from fer_pipeline.model_cards import card_text, version_of, with_version
+    from fer_pipeline.recogniser import is_local
     from fer_pipeline.service.about import About, starter_model
     from fer_pipeline.tracking import model_file
 
@@ -82,7 +80,7 @@ def _model(settings: Settings, model: str) -> tuple[Path, "About"]:
         return model_file(settings, model), starter_model()
     address = with_version(settings, model)
     file = model_file(settings, address)
-    if Path(model).expanduser().exists():
+    if is_local(model):
         # Where it stands on this machine is nobody else's business.
         return file, About(Path(model).name)
     return file, About(model, version_of(address), card_text(settings, address))

@@ -35,7 +35,7 @@ from fer_pipeline.core.labels import NAMES, NOT_EXPRESSIONS
 from fer_pipeline.core.overrides import with_overrides
 from fer_pipeline.core.presets import Preset, preset_for
 from fer_pipeline.core.starter import STARTER
-from fer_pipeline.core.storage import as_location
+from fer_pipeline.core.storage import as_location, expanded
 from fer_pipeline.core.study import checked_study_name
 from fer_pipeline.data_sources import (
     Address,
@@ -218,9 +218,9 @@ class Settings(BaseSettings, ServiceSettings, DataSets, Places):
     @classmethod
     def _kept_where_it_is(cls, value: str | None) -> str | None:
         """A file is found again from another working folder; an empty word is no model."""
-        if not value or value == STARTER or not Path(value).expanduser().is_file():
+        if not value or value == STARTER or not expanded(value).is_file():
             return value or None
-        return str(Path(value).expanduser().resolve())
+        return str(expanded(value).resolve())
 
     @field_validator("study")
     @classmethod

@@ -5,7 +5,6 @@ to that run by its id, without reopening it, so that a killed evaluation leaves 
 """
 
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,12 +14,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.files import fetched_folder
 from fer_pipeline.core.model_file import ModelCard, save_model
 from fer_pipeline.core.starter import STARTER, starter_file
-from fer_pipeline.core.storage import Location, as_location, files_in, local_copy, relative_name
+from fer_pipeline.core.storage import (
+    Location,
+    as_location,
+    files_in,
+    is_remote,
+    local_copy,
+    relative_name,
+)
 from fer_pipeline.moved_home import HOME_TAG, artifact_root, follow_home, home_id
 from fer_pipeline.pyfunc_loader import BOX, IMAGE, MODEL_FILE
+from fer_pipeline.recogniser import is_local, local_file
 from fer_pipeline.settings import Settings
+from fer_pipeline.source_commit import git_commit
 from fer_pipeline.tracking_server import out_of_reach
 
 if TYPE_CHECKING:
@@ -262,30 +271,67 @@ def model_file(settings: Settings, address: str) -> Path:
     """
     if address == STARTER:
         return starter_file()
-    path = Path(address.removeprefix("file://")).expanduser()
-    if path.is_file():
-        return path
-    if path.is_dir():
-        return path / _model_name(path, address)
-    if not address.startswith(("models:/", "runs:/", "mlflow-artifacts:/")):
+    if is_local(address):
+        path = local_file(address)
+        if path.is_file():
+            return path
+        if path.is_dir():
+            return path / _model_name(path, address)
         raise InputError(
             f"{address} is neither a file nor an MLflow address such as models:/NAME/1, "
             f"nor {STARTER!r}"
         )
     import mlflow
+
+    with known(settings, address):
+        here = settings.mlflow_tracking_uri is None and not is_remote(settings.mlflow_artifacts)
+        # MLflow then names the folder itself; elsewhere it would leave one of its own for good.
+        into = None if here and address.startswith("models:/") else str(fetched_folder())
+        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=into))
+    return folder / _model_name(folder, address)
+
+
+@contextmanager
+def known(settings: Settings, address: str) -> Iterator[Any]:
+    """An MLflow client to ask what an address of a model means.
+
+    Raises InputError where nothing of that address is known; a home without models stays as it is.
+    """
     from mlflow.exceptions import MlflowException
 
-    connect(settings)
+    unknown = (
+        f"{address} isn't known to {tracking_uri(settings)}: "
+        "give --home the folder of the run that trained it"
+    )
+    if not can_be_asked(settings):
+        raise InputError(unknown)
+    client = connect(settings)
     try:
-        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=address))
+        yield client
     except (MlflowException, OSError) as error:
         if out_of_reach(error):
             raise
-        raise InputError(
-            f"{address} isn't known to {tracking_uri(settings)}: "
-            "give --home the folder of the run that trained it"
-        ) from error
-    return folder / _model_name(folder, address)
+        raise InputError(unknown) from error
+
+
+def can_be_asked(settings: Settings) -> bool:
+    """Whether there is a server or, in the home, a database; `connect` would make the latter."""
+    return settings.mlflow_tracking_uri is not None or _database(settings).is_file()
+
+
+def run_file(settings: Settings, run_id: str, name: str) -> bytes | None:
+    """The bytes of a file that a run keeps, such as `evaluation/model_card.md`; None without it."""
+    import mlflow
+
+    client = connect(settings)
+    folder = name.rpartition("/")[0] or None
+    if name not in {file.path for file in client.list_artifacts(run_id, folder)}:
+        return None
+    with tempfile.TemporaryDirectory() as into:
+        fetched = mlflow.artifacts.download_artifacts(
+            run_id=run_id, artifact_path=name, dst_path=into
+        )
+        return Path(fetched).read_bytes()
 
 
 def _kept_file(model_id: str) -> Location:
@@ -309,7 +355,11 @@ def run_url(settings: Settings, experiment_id: str, run_id: str) -> str:
 
 def tracking_uri(settings: Settings) -> str:
     """The MLflow server, or the SQLite database in the home folder."""
-    return settings.mlflow_tracking_uri or f"sqlite:///{settings.mlflow_folder / 'mlflow.db'}"
+    return settings.mlflow_tracking_uri or f"sqlite:///{_database(settings)}"
+
+
+def _database(settings: Settings) -> Path:
+    return settings.mlflow_folder / "mlflow.db"
 
 
 def connect(settings: Settings) -> Any:
@@ -324,32 +374,6 @@ def connect(settings: Settings) -> Any:
         follow_home(settings)
     mlflow.set_tracking_uri(tracking_uri(settings))
     return mlflow.MlflowClient()
-
-
-def git_commit() -> str:
-    """The commit of the source tree this package runs from, or the package's version.
-
-    `-dirty` is appended when the package's files differ from the commit.
-    """
-    here = Path(__file__).parent
-
-    def git(*words: str) -> str:
-        answer = subprocess.run(  # noqa: S603
-            ["git", "-C", str(here), *words],  # noqa: S607
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-        return answer.stdout.strip()
-
-    try:
-        # An installed package may lie inside another project's tree.
-        git("ls-files", "--error-unmatch", Path(__file__).name)
-        changed = git("status", "--porcelain", "--", ".")
-        return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
-    except (OSError, subprocess.SubprocessError):
-        return f"fer_pipeline {version('fer_pipeline')}"
 
 
 def _experiment_id(client: Any, settings: Settings, name: str) -> str:

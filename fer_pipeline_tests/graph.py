@@ -205,9 +205,9 @@ def instance_of(home: Path) -> dg.DagsterInstance:
     return dg.DagsterInstance.from_config(str(home / "dagster"))
 
 
-def states(settings: Settings, home: Path | None = None) -> dict[str, AssetState]:
-    """The state of each asset of a home, or of `home` under these settings."""
-    with instance_of(home or settings.state_folder) as instance:
+def states(settings: Settings) -> dict[str, AssetState]:
+    """The state of each asset of a home."""
+    with instance_of(settings.state_folder) as instance:
         found = asset_states(build_definitions(settings), instance, settings)
     return {state.key.to_user_string(): state for state in found}
 

@@ -133,8 +133,8 @@ def test_an_adopted_model_is_tracked_as_one_trained_here(
     assert run.data.metrics["final_dev_nll"] == pytest.approx(there.figures["dev_nll"], abs=1e-4)
     names = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert {"history.csv", TRAINING_SETTINGS, TRAINING_GROUPS} <= names
-    kept = client.download_artifacts(run.info.run_id, TRAINING_SETTINGS)
-    assert json.loads(Path(kept).read_text()) == training_settings(home)
+    kept = tracking.run_file(home, run.info.run_id, TRAINING_SETTINGS)
+    assert json.loads(kept or b"") == training_settings(home)
     assert [str(v.version) for v in client.search_model_versions(f"name='fer-{STREAM}'")] == ["1"]
 
 

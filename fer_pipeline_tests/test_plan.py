@@ -16,8 +16,8 @@ from fer_pipeline_tests import graph
 TRAINED = ("three_class/trained_model", "three_class/evaluation_report")
 
 
-def _reasons(settings: Settings, home: Path | None = None) -> dict[str, str | None]:
-    return {name: state.reason for name, state in graph.states(settings, home).items()}
+def _reasons(settings: Settings) -> dict[str, str | None]:
+    return {name: state.reason for name, state in graph.states(settings).items()}
 
 
 def _root(settings: Settings) -> Path:

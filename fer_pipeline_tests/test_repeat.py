@@ -21,6 +21,7 @@ from fer_pipeline.repeat import (
     training_settings,
 )
 from fer_pipeline.settings import RUN_OPTIONS, Settings
+from fer_pipeline.source_commit import git_commit
 from fer_pipeline_tests.graph import Ended
 
 DAGSTER_RUN = "0b7f4c4e-58a2-4f6e-9a4c-3f1f6f2f7a11"
@@ -84,7 +85,7 @@ def test_training_is_found_by_its_mlflow_run_and_by_its_dagster_run(store: Setti
     assert by_mlflow.runs == {"three_class": three}
     assert by_mlflow.settings == json.loads(json.dumps(kept))
     assert by_mlflow.manifest_hash == "abc"
-    assert by_mlflow.git_commit == tracking.git_commit()
+    assert by_mlflow.git_commit == git_commit()
     assert like(store, DAGSTER_RUN).runs == {"five_class": five, "three_class": three}
 
 

@@ -3,10 +3,12 @@
 import base64
 import contextlib
 import json
+import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,10 @@ from fer_pipeline import tracking
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.manifest import read_manifest
 from fer_pipeline.core.model_file import read_card
+from fer_pipeline.model_cards import with_version
+from fer_pipeline.repeat import like
 from fer_pipeline.settings import Settings
+from fer_pipeline.source_commit import git_commit
 from fer_pipeline_tests import graph
 from fer_pipeline_tests.graph import Finished
 
@@ -66,7 +71,7 @@ def test_run_is_tagged_with_where_it_comes_from(run: Any, done: Finished) -> Non
     assert tags[tracking.MANIFEST_TAG] == done.ended.answer["manifest_hash"]
     assert tags["dagster.asset_key"] == f"{STREAM}/trained_model"
     assert tags["dagster.retry_number"] == "0"
-    assert tags["fer.git_commit"] == tracking.git_commit()
+    assert tags["fer.git_commit"] == git_commit()
 
 
 def test_parameters_of_recipe_and_data_are_logged(run: Any, done: Finished) -> None:
@@ -334,6 +339,49 @@ def test_evaluation_is_added_without_reopening_the_run(store: Settings, tmp_path
     logged = tracking.connect(store).get_run(run.run_id)
     assert logged.data.metrics == {"test_accuracy": 0.5}
     assert (logged.info.status, logged.info.end_time) == ("FINISHED", ended)
+
+
+def test_file_of_a_run_is_read_and_leaves_no_copy_behind(
+    store: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tracking.training_run(store, "a/trained_model", {}, "name") as run:
+        run.log_json({"one": 1}, "settings.json")
+        run.log_json({"two": 2}, "evaluation/deep.json")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name, kept in (("settings.json", {"one": 1}), ("evaluation/deep.json", {"two": 2})):
+        assert json.loads(tracking.run_file(store, run.run_id, name) or b"") == kept
+    for name in ("deep.json", "none.json", "none/settings.json"):
+        assert tracking.run_file(store, run.run_id, name) is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_model_of_a_run_is_fetched_into_a_folder_that_goes_with_the_process(
+    store: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tracking.training_run(store, "a/trained_model", {}, "name") as run:
+        pass
+    model = tmp_path / "model.keras"
+    model.write_bytes(b"weights")
+    tracking.connect(store).log_artifact(run.run_id, str(model), "model")
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    found = tracking.model_file(store, f"runs:/{run.run_id}/model")
+    assert found.read_bytes() == b"weights"
+    (folder,) = (tmp_path / "temporary").iterdir()
+    assert folder.name.startswith(f".fer-pipeline.{os.getpid()}.")
+    assert found.is_relative_to(folder)
+
+
+def test_home_without_models_stays_as_it_is_when_it_is_asked_for_one(tmp_path: Path) -> None:
+    settings = Settings.fresh(home=tmp_path / "home")
+    for asked in (
+        lambda: tracking.model_file(settings, "models:/fer-three_class@champion"),
+        lambda: with_version(settings, "models:/fer-three_class@champion"),
+        lambda: like(settings, "0" * 32),
+    ):
+        with pytest.raises(InputError, match="known to sqlite://"):
+            asked()
+    assert not settings.home.exists()
 
 
 def test_database_stands_in_the_home_unless_a_server_is_named(store: Settings) -> None:

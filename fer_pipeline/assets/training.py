@@ -23,6 +23,7 @@ from fer_pipeline.metadata import FILES, picture, published_files
 from fer_pipeline.registry import TRAINING_GROUPS
 from fer_pipeline.repeat import TRAINING_SETTINGS, training_settings
 from fer_pipeline.settings import Settings
+from fer_pipeline.source_commit import git_commit
 from fer_pipeline.training_task import Material, check_same_task, training_material
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def train_stream(
             "mlflow_run_id": logged.run_id,
             "model_uri": logged.model_uri,
             "model_id": logged.model_id,
-            "git_commit": tracking.git_commit(),
+            "git_commit": git_commit(),
             **({FILES: published_files(settings, logged.file)} if logged.file else {}),
             "manifest_hash": material.manifest_hash,
             **trained.served.figures(),

@@ -16,17 +16,15 @@ _SIDE = 240
 
 
 def drawn_crops(settings: CropSettings, count: int, seed: int) -> NDArray[np.uint8]:
-    """Crops of `count` drawn faces of all expressions in turn: uint8 (n, height, width, channels).
+    """Crops of drawn faces of all expressions in turn: uint8 (count, height, width, channels).
 
-    They are cut around the drawn face with the settings' size, colour and margin; n may be less
-    than `count` where one is too small for them.
+    They are cut around the drawn face with the settings' size, colour and margin, however large
+    the settings want a face to be.
     """
-    crop = replace(settings, detect="missing", align=False)
+    crop = replace(settings, detect="missing", align=False, min_face=1)
     crops = []
     for number in range(count):
         rng = np.random.default_rng([seed, number])
         photo = draw_photo(rng, NAMES[number % 8], size=(_SIDE, _SIDE))
-        face = prepare_image(photo.image, photo.box, crop)
-        if face.crop is not None:
-            crops.append(face.crop)
-    return np.stack(crops)
+        crops.append(prepare_image(photo.image, photo.box, crop).crop)
+    return np.array(crops, np.uint8)

@@ -172,8 +172,9 @@ def _choose_backend() -> None:
 
     Raises InputError when it can't be loaded, or something else is missing.
     """
-    configured = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
-    if "KERAS_BACKEND" not in os.environ and not configured.is_file():
+    # As Keras does it, also for a user without a home folder, which containers may have.
+    configured = os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras"))  # noqa: PTH111
+    if "KERAS_BACKEND" not in os.environ and not (Path(configured) / "keras.json").is_file():
         there = [name for name in _BACKENDS if importlib.util.find_spec(name) is not None]
         os.environ["KERAS_BACKEND"] = (there or _BACKENDS)[0]
     for module, package in _NEEDED.items():

@@ -27,6 +27,7 @@ from fer_pipeline.core.model_file import ModelCard, load_model, without_paths
 from fer_pipeline.core.onnx_file import use_of, with_card
 from fer_pipeline.core.onnx_graph import INPUT, OUTPUT, onnx_graph
 from fer_pipeline.core.onnx_int8 import quantised
+from fer_pipeline.core.storage import expanded
 from fer_pipeline.core.train import predict_crops
 
 
@@ -57,7 +58,7 @@ def out_file(out: Path, kind: Format) -> Path:
 
     Raises InputError for another ending, a folder, and a place that can't be written to.
     """
-    path = out.expanduser().absolute()
+    path = expanded(out).absolute()
     if not path.suffix:
         path = path.with_name(path.name + kind.suffix)
     if path.suffix.lower() != kind.suffix:
@@ -65,10 +66,10 @@ def out_file(out: Path, kind: Format) -> Path:
             f"--out {out} ends in {path.suffix}, and {kind} files end in {kind.suffix}: "
             "choose another name, or the other --format"
         )
-    if path.is_dir():
-        raise InputError(f"--out {out} is a folder: name a file in it")
-    folder = next(one for one in path.parents if one.exists())
     try:
+        if path.is_dir():
+            raise InputError(f"--out {out} is a folder: name a file in it")
+        folder = next(one for one in path.parents if one.exists())
         # Rights alone don't tell: a file system may be read-only, or no place for files at all.
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import RawIOBase
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,14 @@ def scratch_folder(beside: Location) -> Iterator[Path]:
         made = tempfile.TemporaryDirectory(prefix=_own_prefix(), suffix=TEMPORARY_SUFFIX)
     with made as folder, full_disk_named(Path(folder)):
         yield Path(folder)
+
+
+def fetched_folder() -> Path:
+    """A new folder on this machine for what comes from elsewhere; it goes with this process."""
+    folder = tempfile.mkdtemp(prefix=_own_prefix(), suffix=TEMPORARY_SUFFIX)
+    # A process that `multiprocessing` started, as steps are, never comes to what atexit was given.
+    Finalize(None, shutil.rmtree, (folder,), {"ignore_errors": True}, exitpriority=0)
+    return Path(folder)
 
 
 @contextmanager

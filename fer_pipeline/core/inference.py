@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.model_file import ModelCard, read_card
 from fer_pipeline.core.onnx_file import read_onnx
 from fer_pipeline.core.onnx_graph import INPUT, OUTPUT, onnx_graph
@@ -36,9 +37,19 @@ class ExpressionNetwork:
         options.inter_op_num_threads = 1
         # Threads that wait for the next batch would otherwise spin on the cores of the rest.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(
-            graph, options, providers=["CPUExecutionProvider"]
-        )
+        try:
+            self._session = onnxruntime.InferenceSession(
+                # It would only tell of the error on standard output, and try the same again.
+                graph,
+                options,
+                providers=["CPUExecutionProvider"],
+                enable_fallback=False,
+            )
+        except _errors() as error:
+            raise InputError(
+                f"{path} holds a damaged network ({str(error).splitlines()[0]}): give a whole copy "
+                "of the file"
+            ) from error
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -59,6 +70,14 @@ class ExpressionNetwork:
             for start in range(0, len(crops), _BATCH)
         ]
         return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises for a graph that is damaged; they have no common base."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as known
+
+    names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented")
+    return (ValueError, *(getattr(known, name) for name in names))
 
 
 def _read(path: Path) -> tuple[bytes, ModelCard]:

@@ -28,6 +28,7 @@ from fer_pipeline.core.inference import ExpressionNetwork
 from fer_pipeline.core.model_file import ModelCard
 from fer_pipeline.core.read_ahead import local_files
 from fer_pipeline.core.starter import STARTER, starter_file
+from fer_pipeline.core.storage import expanded
 
 Image = str | Path | bytes | NDArray[np.uint8]
 """A file's path, the bytes of an encoded picture, or pixels."""
@@ -87,7 +88,7 @@ class Recogniser:
         `threads` compute one batch of faces, None: one for each core. Raises InputError when
         there is no such model.
         """
-        path = starter_file() if model == STARTER else Path(model).expanduser()
+        path = starter_file() if model == STARTER else expanded(model)
         if not path.is_file():
             raise InputError(
                 f"{path} is no file: give a .keras file that a training logged, an exported .onnx "

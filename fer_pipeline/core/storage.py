@@ -66,7 +66,7 @@ def as_location(address: "str | os.PathLike[str] | UPath") -> Location:
         )
     protocol, mark, rest = text.partition("://")
     if not mark:
-        return Path(text).expanduser().resolve()
+        return expanded(text).resolve()
     if protocol in _LOCAL:
         return Path(unquote(urlsplit(text).path)).resolve()
     import fsspec
@@ -87,6 +87,19 @@ def as_location(address: "str | os.PathLike[str] | UPath") -> Location:
             f"{text} names no bucket: give an address such as {protocol}://bucket/path"
         )
     return UPath(text.rstrip("/"), protocol=protocol, **_OPTIONS)
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path of this machine with the folder that its `~` stands for.
+
+    Raises InputError for the home folder of a user that isn't known.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(
+            f"{path} stands in the home folder of a user that isn't known here: give the whole path"
+        ) from error
 
 
 def is_remote(path: Location) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -105,11 +106,11 @@ def test_model_of_few_dev_faces_keeps_temperature_one_and_says_why(done: Finishe
 
 def test_training_keeps_its_settings_and_the_groups_it_learned_from(done: Finished) -> None:
     settings = done.settings()
-    client = tracking.connect(settings)
     run_id = _made(done, "trained_model")["mlflow_run_id"]
-    kept = client.download_artifacts(run_id, TRAINING_SETTINGS)
-    assert json.loads(Path(kept).read_text()) == training_settings(settings)
-    groups = pq.read_table(client.download_artifacts(run_id, TRAINING_GROUPS))["group_id"]
+    kept = tracking.run_file(settings, run_id, TRAINING_SETTINGS)
+    assert json.loads(kept or b"") == training_settings(settings)
+    kept = tracking.run_file(settings, run_id, TRAINING_GROUPS)
+    groups = pq.read_table(pa.BufferReader(kept))["group_id"]
     manifest, _, crop_set = verified_faces(settings)
     classes = settings.all_streams[STREAM]
     training = select_examples(crop_set.paths, manifest, classes, "train", "listed")

@@ -274,6 +274,27 @@ def test_foreign_or_damaged_onnx_file_is_one_sentence(
         Recogniser.load(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "damaged"),
+    [
+        (b"temperature", b"temperatu\xffe"),
+        (b"BatchNormalization", b"BatchNormalizatiom"),
+        (b"value_3", b"value_X"),
+    ],
+    ids=["text", "operation", "input"],
+)
+def test_onnx_file_with_a_damaged_network_is_one_sentence(
+    smoke: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: bytes, damaged: bytes
+) -> None:
+    path = tmp_path / "damaged.onnx"
+    whole = with_card(onnx_graph(smoke), read_card(smoke))
+    assert name in whole
+    path.write_bytes(whole.replace(name, damaged, 1))
+    with pytest.raises(InputError, match=r"damaged\.onnx holds a damaged network \([^\n]*\): give"):
+        Recogniser.load(path)
+    assert capsys.readouterr().out == ""
+
+
 def test_keras_archive_is_read_as_one_whatever_it_is_called(smoke: Path, tmp_path: Path) -> None:
     path = shutil.copy(smoke, tmp_path / "model.onnx")
     assert ExpressionNetwork(Path(path)).classes == CLASSES
@@ -310,3 +331,8 @@ def test_missing_package_is_one_sentence(
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(InputError, match=remedy):
         check_tools(kind)
+
+
+def test_as_many_faces_are_drawn_as_are_asked_for_whatever_a_model_takes_for_too_small() -> None:
+    crops = drawn_crops(CropSettings(side=20, colour="rgb", min_face=4000), 9, seed=3)
+    assert crops.shape == (9, 20, 20, 3)

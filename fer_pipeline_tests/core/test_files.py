@@ -1,5 +1,8 @@
 import hashlib
 import json
+import os
+import subprocess
+import sys
 import tempfile
 
 import pytest
@@ -124,6 +127,38 @@ def test_scratch_folder_is_local_and_goes_with_the_block(store, tmp_path):
             (folder / "rows").write_bytes(b"x")
             assert folder.is_relative_to(tmp_path) == (place != store)
         assert not folder.exists()
+
+
+_FETCHES = """
+import multiprocessing
+from fer_pipeline.core.files import fetched_folder
+
+def fetch():
+    (fetched_folder() / "model").write_text("fetched")
+
+if __name__ == "__main__":
+    fetch()
+    if {started!r}:
+        started = multiprocessing.get_context({started!r}).Process(target=fetch)
+        started.start()
+        started.join()
+        assert started.exitcode == 0
+    kept = fetched_folder().with_name("kept")
+    kept.write_text(str(len(list(kept.parent.iterdir()))))
+"""
+
+
+@pytest.mark.parametrize("started", ["", "fork", "spawn"])
+def test_what_a_process_fetched_goes_with_it_however_it_was_started(tmp_path, started):
+    program = tmp_path / "program.py"
+    program.write_text(_FETCHES.format(started=started))
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    environment = {**os.environ, "TMPDIR": str(shared)}
+    subprocess.run([sys.executable, program], env=environment, check=True)
+    # While it ran only its own two were there; now there is what it wrote itself.
+    assert (shared / "kept").read_text() == "2"
+    assert [one.name for one in shared.iterdir()] == ["kept"]
 
 
 def test_leftovers_of_an_upload_go_when_their_process_has_ended(store, tmp_path, monkeypatch):

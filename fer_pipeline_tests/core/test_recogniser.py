@@ -112,7 +112,7 @@ def test_many_boxes_of_different_sizes_need_few_decodes_of_the_photo(
     )
     together = recogniser.read(data, boxes=boxes)
     # One for each scale that the sizes need, and one of an upper part.
-    assert len(decodes) <= 5
+    assert 1 < len(decodes) <= 5
     for one, other in zip(together, alone, strict=True):
         assert one.box == other.box
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-6)

@@ -12,6 +12,7 @@ from fer_pipeline.core.storage import (
     Location,
     as_location,
     check_writable,
+    expanded,
     file_facts,
     file_size,
     file_stamps,
@@ -51,6 +52,12 @@ def test_local_addresses_are_plain_paths(tmp_path, monkeypatch):
     assert as_location(f"file://{tmp_path}/a%20b") == tmp_path / "a b"
     assert all(type(as_location(word)) is type(Path()) for word in ("data", "file:///data"))
     assert not is_remote(as_location("data"))
+
+
+def test_home_folder_of_an_unknown_user_is_one_sentence():
+    for named in (expanded, as_location):
+        with pytest.raises(InputError, match="~nosuchuser/x stands in the home folder of a user"):
+            named("~nosuchuser/x")
 
 
 def test_empty_address_is_not_taken_for_the_working_directory():
