@@ -97,19 +97,19 @@ class AnnotatedFolders(PhotoFiles):
         """Find the splits under `root`; raises InputError where there is none."""
         self.root = root
         self.name = name or self.name
-        found: dict[str, _Split] = {}
+        found: dict[str, str] = {}
         for folder in self._folders(root):
             split = _SPLITS[folder.rpartition("/")[2].lower()]
             if split in found:
                 raise InputError(
-                    f"{root} holds {folder} and another folder of the list {split}: "
+                    f"{root} holds {found[split]} and {folder}, both the list {split}: "
                     "move one of them away"
                 )
-            found[split] = self._layout(folder)
+            found[split] = folder
         if not found:
             raise InputError(f"{root} holds no folder train_set: give --root {self.remedy}")
         self._splits: dict[str, _Split] = {
-            one: found[one] for one in ("train", "validation") if one in found
+            one: self._layout(found[one]) for one in ("train", "validation") if one in found
         }
 
     @classmethod

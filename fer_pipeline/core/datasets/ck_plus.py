@@ -21,7 +21,7 @@ from fer_pipeline.core.datasets.trees import (
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.labels import CK_PLUS
 from fer_pipeline.core.read_ahead import Stored
-from fer_pipeline.core.storage import Location, files_in, is_folder
+from fer_pipeline.core.storage import Location, files_in, is_folder, relative_name
 
 _IMAGES = ("cohn-kanade-images", "extended-cohn-kanade-images/cohn-kanade-images")
 _EMOTION = ("Emotion", "Emotion_labels/Emotion")
@@ -114,18 +114,16 @@ class CkPlus(PeopleFolders):
     def count_rows(self, name: str) -> int:
         """Frames and labels counted by their sequences, as the folders match a pattern."""
         images, emotion = self.root / self._images, self.root / self._emotion
-        frames = Counter(
-            _place(path) for path in files_in(images, "*/*/*") if is_picture(path.name)
-        )
-        labelled = {_place(path) for path in files_in(emotion, f"*/*/*{_LABEL}")}
-        folders = {_place(path / "any") for path in files_in(images, "*/*") if is_folder(path)}
+        pictures = filter(is_picture, _visible(images, "*/*/*"))
+        frames = Counter(path.rpartition("/")[0] for path in pictures)
+        labelled = {path.rpartition("/")[0] for path in _visible(emotion, f"*/*/*{_LABEL}")}
+        filmed = {path for path in _visible(images, "*/*") if is_folder(images / path)}
         count = 0
-        for place in folders | labelled:
-            if dealt_list(place.partition("/")[0]) != name or "/." in f"/{place}":
-                continue
-            rows = min(frames[place], self._last)
-            rows += self._has_neutral and frames[place] > self._last
-            count += max(1, rows) if place in labelled else 1
+        for place in filmed | labelled:
+            if dealt_list(place.partition("/")[0]) == name:
+                rows = min(frames[place], self._last)
+                rows += self._has_neutral and frames[place] > self._last
+                count += max(1, rows) if place in labelled else 1
         return count
 
     def _rows(self, one: _Sequence, written: Stored) -> Iterator[Face]:
@@ -177,6 +175,7 @@ def _shows_peak(one: _Sequence) -> bool:
     return any(frame.rpartition(".")[0] == peak for frame in one.frames)
 
 
-def _place(path: Location) -> str:
-    """Subject and sequence of a file in a sequence's folder."""
-    return f"{path.parent.parent.name}/{path.parent.name}"
+def _visible(folder: Location, pattern: str) -> list[str]:
+    """What in a folder matches, by its path there; nothing hidden."""
+    found = (relative_name(path, folder) for path in files_in(folder, pattern))
+    return [path for path in found if "/." not in f"/{path}"]
