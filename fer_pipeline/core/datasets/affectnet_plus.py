@@ -61,10 +61,10 @@ class AffectNetPlus(AnnotatedFolders):
         code = columns.expression_codes(cells["label"], AFFECTNET)
         valence, valence_refused = columns.numbers(cells["valence"])
         arousal, arousal_refused = columns.numbers(cells["arousal"])
+        soft = np.array([bool(one.shares) for one in read])
+        shares = np.array([one.shares for one in read if one.shares], np.float64)
         votes = np.zeros((len(read), len(VOTE_NAMES)), np.int8)
-        for at, one in enumerate(read):
-            if one.votes:
-                votes[at, :EXPRESSIONS] = one.votes
+        votes[soft, :EXPRESSIONS] = np.rint(100 * shares.reshape(-1, EXPRESSIONS))
         return Judged(
             code,
             columns.affect(valence),
@@ -73,22 +73,22 @@ class AffectNetPlus(AnnotatedFolders):
                 "damaged_annotation": np.array([one.is_damaged for one in read]),
                 "no_label": columns.missing(cells["label"]),
                 UNKNOWN_LABEL: code < 0,
-                "bad_soft_label": np.array([one.votes is None for one in read]),
+                "bad_soft_label": np.array([one.shares is None for one in read]),
                 "not_a_number": valence_refused | arousal_refused,
             },
             lambda at: f"label {read[at].label!r}",
-            votes_column(votes, np.array([bool(one.votes) for one in read])),
+            votes_column(votes, soft),
             [one.attributes for one in read],
         )
 
 
 class _Note(NamedTuple):
-    """One JSON file as texts; `votes` are empty without a soft label, None with a bad one."""
+    """One JSON file as texts; `shares` are empty without a soft label, None with a bad one."""
 
     label: str = ""
     valence: str = ""
     arousal: str = ""
-    votes: Sequence[int] | None = ()
+    shares: Sequence[float] | None = ()
     attributes: str | None = None
     is_damaged: bool = False
 
@@ -121,7 +121,7 @@ def _note(data: object) -> _Note:
         _text(known.get("humanlabel")),
         _text(known.get("valence")),
         _text(known.get("arousal")),
-        _hundredths(known.get("softlabel")),
+        _shares(known.get("softlabel")),
         attribute_text(attributes),
     )
 
@@ -143,24 +143,23 @@ def _text(value: object) -> str:
     return str(value) if isinstance(value, int | float) else ""
 
 
-def _number(value: object) -> float:
+def _number(value: Any) -> float:
     """A number, as such or as a text; NaN for anything else."""
     try:
-        return float(_text(value))
-    except ValueError:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
         return math.nan
 
 
-def _hundredths(value: object) -> Sequence[int] | None:
-    """A soft label as shares of 100; none without one, None where it is no eight shares."""
+def _shares(value: object) -> Sequence[float] | None:
+    """A soft label; empty without one, None where it is no eight shares."""
     if value is None:
         return ()
     if not isinstance(value, list) or len(value) != EXPRESSIONS:
         return None
-    shares = [_number(one) for one in value]
-    if not all(0 <= share <= 1 for share in shares):
-        return None
-    return [round(100 * share) for share in shares]
+    shares = list(map(_number, value))
+    # A NaN among them makes the sum one.
+    return shares if min(shares) >= 0 and max(shares) <= 1 and sum(shares) >= 0 else None
 
 
 def _age(value: object) -> str:
@@ -172,8 +171,8 @@ def _likeliest(value: object) -> str:
     """A trait in words: itself, or of several with a score each the one with the highest."""
     if not isinstance(value, dict):
         return _text(value)[:_LONGEST]
-    scores = {key: score for key, one in value.items() if math.isfinite(score := _number(one))}
-    return plain_text(max(scores, key=lambda key: scores[key]))[:_LONGEST] if scores else ""
+    scores = {key: _number(one) for key, one in value.items()}
+    return plain_text(max(scores, key=scores.__getitem__))[:_LONGEST] if scores else ""
 
 
 def _angles(value: object) -> str:

@@ -68,8 +68,8 @@ def _blocks(path: Location) -> Iterator[str]:
     mark = codecs.BOM_UTF8
     try:
         with open_binary(path) as stream:
-            while lines := stream.readlines(_BLOCK_BYTES):
-                text = b"".join(lines).removeprefix(mark)
+            while text := stream.read(_BLOCK_BYTES) + stream.readline():
+                text = text.removeprefix(mark)
                 mark = b""
                 yield text.decode(errors="replace").replace("\r", "\n")
     except OSError as error:

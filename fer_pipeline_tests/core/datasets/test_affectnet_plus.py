@@ -98,6 +98,19 @@ def test_byte_order_mark_is_no_damage(tmp_path):
     assert kept[0]["expression"] == 4
 
 
+@pytest.mark.parametrize("key", ["landmark-68", "landmarks", "landmark"])
+@pytest.mark.parametrize("value", [[], [1, 2.5], [[1, 2], [3, 4]], {"a": [1]}, "[1]", None])
+def test_landmarks_in_any_shape_are_passed_over(tmp_path, key, value):
+    said = {key: value, "race": 'a "landmark": [1, 2] b', key + "-2": value, "gender": "female"}
+    kept, _ = read_one(tmp_path, note(3, **{"meta-data": said}))
+    assert kept[0]["expression"] == 3
+    assert json.loads(kept[0]["attributes"]) == {
+        "gender": "female",
+        "race": 'a "landmark": [1, 2] b',
+        "subset": "challenging",
+    }
+
+
 def test_odd_attributes_are_short_texts(tmp_path):
     meta = {"age": 1e9, "gender": {}, "race": "\ud800" * 500, "pose": {"yaw": 1e308, "x": "y"}}
     kept, _ = read_one(tmp_path, note(0, **{"meta-data": meta}))
