@@ -6,8 +6,8 @@ are small files of their own, and are read where their folders are there.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache, lru_cache
-from typing import TypeVar
+from functools import lru_cache
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,8 @@ from fer_pipeline.core.labels import RAF_DB
 from fer_pipeline.core.storage import Location, is_file, is_folder
 
 T = TypeVar("T")
+_Names: TypeAlias = Mapping[str, frozenset[str]]
+"""The names in each folder of small files."""
 
 _LISTS = ("list_patition_label.txt", "list_partition_label.txt")
 _PARENTS = ("", "basic/")
@@ -109,16 +111,20 @@ class RafDb(PhotoFiles):
     def batches(self, names: Sequence[str] | None = None) -> Iterator[RowBatch]:
         """Every row of the list, typed or rejected; see `DataSet.batches`."""
         blocks = list(read_blank_rows(self._list, ("photo", "label")))
+        kinds = (_ATTRIBUTES,) if self.faces_are_cropped else (_ATTRIBUTES, _BOXES)
+        there = {
+            folder: frozenset(names_in(self.root / f"{self._base}{folder}")) for folder, _ in kinds
+        }
         for name in names or (TRAIN, TEST):
             for rows in blocks:
-                yield self._typed(name, rows)
+                yield self._typed(name, rows, there)
 
     def count_rows(self, name: str) -> int:
         """The lines that begin with `test_`, or the others."""
         counts = count_first_fields(self._list).items()
         return sum(n for photo, n in counts if photo.startswith(_TEST_NAME) == (name == TEST))
 
-    def _typed(self, name: str, rows: TextRows) -> RowBatch:
+    def _typed(self, name: str, rows: TextRows, there: _Names) -> RowBatch:
         is_test = _starts(rows.columns["photo"], _TEST_NAME)
         mine = np.flatnonzero(is_test == (name == TEST))
         photo, label = (rows.columns[key].take(pa.array(mine)) for key in ("photo", "label"))
@@ -158,43 +164,39 @@ class RafDb(PhotoFiles):
                 self._photos, pc.replace_substring_regex(photo, _ENDING, ending), "/"
             ),
             code[kept],
-            box=None if self.faces_are_cropped else self._boxes(photo),
-            attributes=self._attributes(photo),
+            box=None if self.faces_are_cropped else self._boxes(photo, there),
+            attributes=self._noted(photo, there, _ATTRIBUTES, _attribute_text, None),
         )
         return RowBatch(table, rejected)
 
-    def _attributes(self, photo: pa.Array) -> list[str | None] | None:
-        """What is known of each face; None where nothing is known of any."""
-        return self._noted(photo, _ATTRIBUTES, _attribute_text, None)
-
-    def _boxes(self, photo: pa.Array) -> list[pa.Array]:
+    def _boxes(self, photo: pa.Array, there: _Names) -> list[pa.Array]:
         """The listed boxes, null where there is none or it can't be read: the detector looks."""
-        found = self._noted(photo, _BOXES, _box, _NO_BOX) or [_NO_BOX] * len(photo)
+        found = self._noted(photo, there, _BOXES, _box, _NO_BOX) or [_NO_BOX] * len(photo)
         x0, y0, x1, y1 = np.array(found, np.float64).reshape(-1, 4).T
         sides = (x0, y0, x1 - x0, y1 - y0)
         known = np.all([columns.whole(side) for side in sides], axis=0)
         return [columns.int32_or_null(side, known) for side in sides]
 
     def _noted(
-        self, photo: pa.Array, kind: tuple[str, str], read: Callable[[bytes], T], missing: T
+        self,
+        photo: pa.Array,
+        there: _Names,
+        kind: tuple[str, str],
+        read: Callable[[bytes], T],
+        missing: T,
     ) -> list[T] | None:
-        """What `read` makes of a small file a photo; None where the folder of these isn't there."""
+        """What `read` makes of a small file a photo; None where there are no such files."""
         folder, ending = kind
-        there = self._names(folder)
-        if not there:
+        if not there[folder]:
             return None
         stems = pc.replace_substring_regex(photo, _ENDING, "").to_pylist()
-        wanted = [at for at, stem in enumerate(stems) if f"{stem}{ending}" in there]
+        wanted = [at for at, stem in enumerate(stems) if f"{stem}{ending}" in there[folder]]
         files = (f"{self._base}{folder}/{stems[at]}{ending}" for at in wanted)
         values = [missing] * len(stems)
         for at, data in zip(wanted, read_small_files(self.root, files, _MAX_BYTES), strict=True):
             if isinstance(data, bytes):
                 values[at] = read(data)
         return values
-
-    @cache  # noqa: B019 - a data set is opened for one stage
-    def _names(self, folder: str) -> frozenset[str]:
-        return frozenset(names_in(self.root / f"{self._base}{folder}"))
 
 
 def _list_file(root: Location) -> str | None:
