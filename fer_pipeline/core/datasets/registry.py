@@ -10,15 +10,24 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
 from fer_pipeline.core.datasets.affectnet import AffectNet
+from fer_pipeline.core.datasets.affectnet_2021 import AffectNet2021
+from fer_pipeline.core.datasets.affectnet_plus import AffectNetPlus
 from fer_pipeline.core.datasets.base import Format
+from fer_pipeline.core.datasets.ck_plus import CkPlus
+from fer_pipeline.core.datasets.expw import Expw
+from fer_pipeline.core.datasets.fei import Fei
 from fer_pipeline.core.datasets.hf_parquet import HfParquet
+from fer_pipeline.core.datasets.raf_db import RafDb
 from fer_pipeline.core.errors import InputError
 
 GROUP = "fer_pipeline.datasets"
 """The entry-point group of formats that other packages bring."""
 
 _OF_A_FORMAT = ("name", "faces_are_cropped", "picture_side", "options", "labels", "recognise")
-_BUILT_IN: Mapping[str, Format] = {one.name: cast(Format, one) for one in (AffectNet, HfParquet)}
+_BUILT_IN: Mapping[str, Format] = {
+    one.name: cast(Format, one)
+    for one in (AffectNet, AffectNet2021, AffectNetPlus, CkPlus, Expw, Fei, HfParquet, RafDb)
+}
 
 
 def format_names() -> tuple[str, ...]:

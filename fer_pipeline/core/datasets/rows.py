@@ -22,6 +22,9 @@ TRAIN, TEST = "train", "test"
 TEST_SHARE = 0.2
 """Share of groups that are the locked test of a data set without splits."""
 
+_JSON = json.JSONEncoder(ensure_ascii=False)
+"""Made once: `json.dumps` makes one for each row."""
+
 Column: TypeAlias = pa.Array | npt.NDArray[Any] | Sequence[object]
 
 
@@ -120,7 +123,7 @@ def attribute_text(attributes: Mapping[str, str]) -> str | None:
     A JSON object with sorted names; None where nothing is known.
     """
     known = {name: value for name, value in sorted(attributes.items()) if value}
-    return json.dumps(known, ensure_ascii=False) if known else None
+    return _JSON.encode(known) if known else None
 
 
 def dealt_list(group: str) -> str:
