@@ -11,6 +11,8 @@ from typing import cast
 
 from fer_pipeline.core.datasets.affectnet import AffectNet
 from fer_pipeline.core.datasets.base import Format
+from fer_pipeline.core.datasets.fer2013 import Fer2013
+from fer_pipeline.core.datasets.ferplus import FerPlus
 from fer_pipeline.core.datasets.hf_parquet import HfParquet
 from fer_pipeline.core.errors import InputError
 
@@ -18,7 +20,9 @@ GROUP = "fer_pipeline.datasets"
 """The entry-point group of formats that other packages bring."""
 
 _OF_A_FORMAT = ("name", "faces_are_cropped", "picture_side", "options", "labels", "recognise")
-_BUILT_IN: Mapping[str, Format] = {one.name: cast(Format, one) for one in (AffectNet, HfParquet)}
+_BUILT_IN: Mapping[str, Format] = {
+    one.name: cast(Format, one) for one in (AffectNet, Fer2013, FerPlus, HfParquet)
+}
 
 
 def format_names() -> tuple[str, ...]:
