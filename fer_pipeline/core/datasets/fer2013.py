@@ -71,7 +71,6 @@ class Fer2013(Alone):
     picture_side: int | None = SIDE
     options: Mapping[str, str] = {}
     labels = FER2013
-    _official_title = "FER2013"
 
     @classmethod
     def recognise(cls, root: Location) -> str | None:
@@ -101,7 +100,7 @@ class Fer2013(Alone):
         # Releases without the test list, or without both others, are its own too.
         rows = {name: count for name, count in rows.items() if count}
         official = TRAIN in rows and rows.items() <= OFFICIAL_ROWS.items()
-        return self._official_title if official else self.name
+        return "FER2013" if official else self.name
 
     def lists(self) -> Mapping[str, Sequence[Location]]:
         """The lists of which there are rows, all in the one file."""

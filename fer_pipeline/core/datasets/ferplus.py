@@ -1,8 +1,8 @@
 """FER+ (Barsoum et al., 2016): ten people's votes on each picture of FER2013.
 
-`fer2013new.csv` has no pictures and no labels of its own. Its rows are FER2013's, in the same order;
-their image names are blank or repeated, and say nothing. The listed label stays FER2013's, the
-votes are a column beside it.
+`fer2013new.csv` has no pictures and no labels of its own. Its rows are FER2013's, in the same
+order; image names in it are blank or repeated, and say nothing. The listed label stays FER2013's,
+the votes are a column beside it.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,6 @@ class FerPlus(Fer2013):
 
     name = "ferplus"
     options: Mapping[str, str] = {}
-    _official_title = "FER+"
 
     @classmethod
     def recognise(cls, root: Location) -> str | None:
@@ -85,8 +84,8 @@ class FerPlus(Fer2013):
                     texts[number - 1] = text
         if done != len(self.rows):
             raise InputError(
-                f"{self.path} has {len(self.rows):,} rows and {self.votes_path} {done:,}, so that "
-                f"row {min(done, len(self.rows)) + 1:,} is in one of them alone: take both from the "
+                f"{self.path} has {len(self.rows):,} rows and {self.votes_path} {done:,}: "
+                f"row {min(done, len(self.rows)) + 1:,} is in one alone, so take both from the "
                 "same release"
             )
         return votes, refused, texts

@@ -13,7 +13,9 @@ from fer_pipeline.core.datasets.affectnet import AffectNet
 from fer_pipeline.core.datasets.base import Format
 from fer_pipeline.core.datasets.fer2013 import Fer2013
 from fer_pipeline.core.datasets.ferplus import FerPlus
+from fer_pipeline.core.datasets.folders import Folders
 from fer_pipeline.core.datasets.hf_parquet import HfParquet
+from fer_pipeline.core.datasets.plain_csv import PlainCsv
 from fer_pipeline.core.errors import InputError
 
 GROUP = "fer_pipeline.datasets"
@@ -21,7 +23,8 @@ GROUP = "fer_pipeline.datasets"
 
 _OF_A_FORMAT = ("name", "faces_are_cropped", "picture_side", "options", "labels", "recognise")
 _BUILT_IN: Mapping[str, Format] = {
-    one.name: cast(Format, one) for one in (AffectNet, Fer2013, FerPlus, HfParquet)
+    one.name: cast(Format, one)
+    for one in (AffectNet, PlainCsv, Fer2013, FerPlus, Folders, HfParquet)
 }
 
 

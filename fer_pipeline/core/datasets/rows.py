@@ -124,7 +124,7 @@ def first_reasons(
     """
     bad = np.any([holds for holds, _ in tests.values()], axis=0)
     reasons, values = [], []
-    for at in np.flatnonzero(bad):
+    for at in np.flatnonzero(bad).tolist():
         reason, texts = next(
             (reason, texts) for reason, (holds, texts) in tests.items() if holds[at]
         )
