@@ -301,6 +301,8 @@ ALL = (
                 "champion",
             },
         ),
+        ({"vote_ties": "first"}, set()),
+        ({"dataset_options": {"folders.cropped": "no"}}, {"file_list_index"}),
         ({"seed": 1}, set(ALL) - {"file_list_index", "face_crops", "relabel_sample"}),
         ({"study": "second"}, {"relabel_sample", "evaluation_report", "human_error_report"}),
         ({"relabel_per_class": 10}, set()),
