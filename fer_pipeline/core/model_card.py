@@ -15,17 +15,21 @@ from fer_pipeline.core.votes import of_votes, ties_of
 if TYPE_CHECKING:
     from fer_pipeline.core.report import ReportData
 
+_FER2013 = (
+    "FER2013 was collected from web searches for a challenge (Goodfellow et al., 2013) and "
+    "names no licence; the rights in the photos are their owners'. FER+ votes are under the "
+    "MIT licence."
+)
+
 LICENCES: Mapping[str, str] = {
     "affectnet": (
         "AffectNet is given by its authors (Mollahosseini, Hasani and Mahoor) on a signed "
         "agreement, for research that is not commercial. A model trained on it falls under "
         "what you agreed to."
     ),
-    "FER2013": (
-        "FER2013 was collected from web searches for a challenge (Goodfellow et al., 2013) and "
-        "names no licence; the rights in the photos are their owners'. FER+ votes are under the "
-        "MIT licence."
-    ),
+    "FER2013": _FER2013,
+    "fer2013": _FER2013,
+    "ferplus": _FER2013,
 }
 """What is known of the terms of a data set, by its title."""
 

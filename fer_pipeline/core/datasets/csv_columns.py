@@ -76,7 +76,7 @@ def columns_of(path: Location, header: Sequence[str], options: Mapping[str, str]
         ]
         if not name or not places:
             what = f"no column {name!r}" if name else f"no column of a usual name for the {kind}"
-            has = ", ".join(header) or "none"
+            has = ", ".join(" ".join(field.split())[:40] for field in header[:30]) or "none"
             raise InputError(f"{path} has {what}: its columns are {has}; name one as csv.{kind}")
         if len(places) > 1:
             raise InputError(f"{path} has {len(places)} columns {name!r}: rename one of them")
