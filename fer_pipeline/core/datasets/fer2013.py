@@ -192,14 +192,14 @@ class Fer2013(Alone):
             for column in ("emotion", "usage")
         )
         code = columns.expression_codes(emotion, self.labels)
-        usages, emotions = usage.to_pylist(), emotion.to_pylist()
+        usages = usage.to_pylist()
         malformed = np.array([cell is None for cell in usages], bool)
         bad, reasons, values = first_reasons(
             {
                 "wrong_field_count": (malformed, self._row_texts(rows, malformed)),
                 UNKNOWN_SPLIT: (np.array([_LISTS.get(u) != name for u in usages], bool), usages),
                 "no_label": (columns.missing(emotion), None),
-                UNKNOWN_LABEL: (code < 0, emotions),
+                UNKNOWN_LABEL: (code < 0, emotion),
                 **self._more_tests(rows),
             }
         )

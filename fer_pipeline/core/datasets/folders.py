@@ -146,7 +146,7 @@ class Folders(PhotoFiles):
                 [places[at] for at in own],
                 rows[own],
             )
-        paths = [place.encode("utf-8", "replace").decode() for place in places]
+        paths = "\0".join(places).encode("utf-8", "replace").decode().split("\0") if places else []
         label = expression_name(folder.label) if folder.label else None
         no_class, unknown = folder.label is None, folder.label is not None and label is None
         hidden, nested, picture, writable = (

@@ -50,6 +50,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import text_digest
 from fer_pipeline.core.storage import Location, files_in, is_folder
 
+_LISTS = (TRAIN, "validation", TEST)
 _HERE = re.compile(r"^(\./+)+")
 
 
@@ -123,9 +124,12 @@ class PlainCsv(PhotoFiles):
         used = sorted({*self._column.values()})
         for rows in read_text_rows(self.path, self._fields, has_header=True, only=used):
             paths = _plain_paths(rows.columns[self._column["path"]])
-            lists = np.array(self._lists_of(rows.columns, paths), dtype=object)
+            split = self._splits(rows.columns, paths)
             for name in wanted:
-                yield self._typed(name, rows, paths, np.flatnonzero(lists == name))
+                own = split == _LISTS.index(name)
+                if name == TRAIN:
+                    own |= split < 0
+                yield self._typed(name, rows, paths, np.flatnonzero(own), split)
 
     def count_rows(self, name: str) -> int:
         """The rows of the list, read one by one."""
@@ -150,7 +154,7 @@ class PlainCsv(PhotoFiles):
             values = pc.unique(rows.columns[split]).to_pylist()
             found |= {given_list(value) or TRAIN for value in values}
             found |= {TRAIN} if rows.malformed else set()
-        return [name for name in (TRAIN, "validation", TEST) if name in (found or {TRAIN})]
+        return [name for name in _LISTS if name in (found or {TRAIN})]
 
     @cached_property
     def _people(self) -> Mapping[str, str]:
@@ -184,32 +188,42 @@ class PlainCsv(PhotoFiles):
     def _dealt(self, path: str) -> str:
         return dealt_list(self._people.get(path, path))
 
-    def _lists_of(self, table: pa.Table, paths: pa.ChunkedArray) -> list[str]:
+    def _splits(self, table: pa.Table, paths: pa.ChunkedArray) -> npt.NDArray[np.int8]:
+        """The list of each row, as its place in `_LISTS`, -1 where it names none; (n,)."""
         if "split" not in self._column:
-            return [self._dealt(path) for path in paths.to_pylist()]
-        return [given_list(text) or TRAIN for text in table[self._column["split"]].to_pylist()]
+            dealt = (_LISTS.index(self._dealt(path)) for path in paths.to_pylist())
+            return np.fromiter(dealt, np.int8, len(paths))
+        words = table[self._column["split"]].combine_chunks().dictionary_encode()
+        lists = [given_list(word) for word in words.dictionary.to_pylist()]
+        places = np.array([_LISTS.index(one) if one else -1 for one in lists], np.int8)
+        return np.asarray(places[words.indices.to_numpy()])
 
     def _typed(
-        self, name: str, rows: TextRows, paths: pa.ChunkedArray, own: npt.NDArray[np.intp]
+        self,
+        name: str,
+        rows: TextRows,
+        paths: pa.ChunkedArray,
+        own: npt.NDArray[np.intp],
+        split: npt.NDArray[np.int8],
     ) -> RowBatch:
         table, paths = rows.columns.take(pa.array(own)), paths.take(pa.array(own))
         numbers = columns.row_numbers(rows.rows)[own]
         label = table[self._column["label"]]
         code = columns.expression_codes(label, self.labels)
-        texts, labels = paths.to_pylist(), label.to_pylist()
-        tests: dict[str, tuple[npt.NDArray[np.bool_], Sequence[str | None] | None]] = {
-            "no_path": (columns.missing(paths), labels),
-            "unsafe_path": (columns.unsafe_path(paths), texts),
-            "no_label": (columns.missing(label), texts),
-            UNKNOWN_LABEL: (code < 0, labels),
-        }
-        if "split" in self._column:
-            splits = table[self._column["split"]].to_pylist()
-            unknown = np.array([given_list(text) is None for text in splits], bool)
-            tests = {UNKNOWN_SPLIT: (unknown, splits), **tests}
         box, refused = self._boxes(table)
-        tests["not_a_number"] = (refused, texts)
-        bad, reasons, values = first_reasons(tests)
+        bad, reasons, values = first_reasons(
+            {
+                UNKNOWN_SPLIT: (
+                    split[own] < 0,
+                    table[self._column.get("split", self._column["label"])],
+                ),
+                "no_path": (columns.missing(paths), label),
+                "unsafe_path": (columns.unsafe_path(paths), paths),
+                "no_label": (columns.missing(label), paths),
+                UNKNOWN_LABEL: (code < 0, label),
+                "not_a_number": (refused, paths),
+            }
+        )
         rejected = list(zip(numbers[bad].tolist(), reasons, values, strict=True))
         if name == TRAIN:
             rejected += [(number, "wrong_field_count", text) for number, text in rows.malformed]

@@ -32,7 +32,9 @@ _GIVEN: Mapping[str, str] = {
 }
 
 Column: TypeAlias = pa.Array | npt.NDArray[Any] | Sequence[object]
-Tests: TypeAlias = Mapping[str, tuple[npt.NDArray[np.bool_], Sequence[str | None] | None]]
+Tests: TypeAlias = Mapping[
+    str, tuple[npt.NDArray[np.bool_], Sequence[str | None] | pa.ChunkedArray | None]
+]
 """For each reason to reject a row, those of n rows it holds for, (n,), and the texts that tell."""
 
 
@@ -128,8 +130,10 @@ def first_reasons(
         reason, texts = next(
             (reason, texts) for reason, (holds, texts) in tests.items() if holds[at]
         )
+        value = texts[at] if texts is not None else ""
         reasons.append(reason)
-        values.append((texts[at] or "") if texts is not None else "")
+        # Of a column of a million cells the few that are wrong are made Python's own.
+        values.append((value.as_py() if isinstance(value, pa.Scalar) else value) or "")
     return bad, reasons, values
 
 
