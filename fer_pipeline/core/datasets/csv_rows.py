@@ -42,7 +42,7 @@ class TextRows:
 def first_fields(path: Location) -> list[str] | None:
     """The fields of the first row that isn't blank, byte-order mark apart; None when empty."""
     with _open_text(path) as stream:
-        return next((fields for fields in csv.reader(stream) if fields), None)
+        return next(_rows_of(stream, path), None)
 
 
 def read_text_rows(

@@ -82,7 +82,10 @@ class PlainCsv(PhotoFiles):
         found = files_in(root, "*.csv")
         if len(found) != 1:
             return None
-        header = header_of(found[0])
+        try:
+            header = header_of(found[0])
+        except InputError:
+            return None
         named = [usual_column(kind, header) for kind in ("path", "label")]
         if None in named:
             return None

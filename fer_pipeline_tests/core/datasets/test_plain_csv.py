@@ -149,6 +149,8 @@ def test_list_of_usual_columns_is_recognised_and_fer2013_is_another_format(tmp_p
     assert "file and emotion" in find_format("csv").recognise(tmp_path / "one")
     _write(tmp_path / "two", "emotion,pixels,Usage", "3,1 2,Training", name="fer2013.csv")
     assert find_format("csv").recognise(tmp_path / "two") is None
+    _write(tmp_path / "three", "x" * 200_000 + ",label", "1.png,happy")
+    assert find_format("csv").recognise(tmp_path / "three") is None
 
 
 def test_crops_are_cut_at_the_boxes_of_photos_in_a_folder_of_their_own(tmp_path):
