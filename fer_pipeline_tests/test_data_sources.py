@@ -123,6 +123,15 @@ def test_one_and_several_at_once_are_an_input_error(
         Settings.load(home=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("options", "detect"),
+    [({}, "whole"), ({"folders.cropped": "no"}, "missing"), ({"csv.cropped": "no"}, "whole")],
+)
+def test_option_of_a_format_decides_whether_faces_are_looked_for(tmp_path, options, detect):
+    chosen = {"dataset": "folders", "root": tmp_path, "dataset_options": options}
+    assert Settings.load(home=tmp_path, **chosen).crop_settings.detect == detect
+
+
 def test_unknown_format_among_several_is_an_input_error_with_the_known_ones(
     two: list[dict[str, str]], tmp_path: Path
 ) -> None:

@@ -42,7 +42,7 @@ class TextRows:
 def first_fields(path: Location) -> list[str] | None:
     """The fields of the first row that isn't blank, byte-order mark apart; None when empty."""
     with _open_text(path) as stream:
-        return next((fields for fields in csv.reader(stream) if fields), None)
+        return next(_rows_of(stream, path), None)
 
 
 def read_text_rows(
@@ -67,6 +67,12 @@ def read_text_rows(
     for rows in _exact_batches(path, names, has_header=has_header, skip=done):
         chosen = [at for at, name in enumerate(names) if name in wanted]
         yield TextRows(rows.columns.select(chosen), rows.rows, rows.malformed)
+
+
+def rows_one_by_one(path: Location) -> Iterator[list[str]]:
+    """The fields of every row, header and malformed rows too, as Python's csv module reads them."""
+    with _open_text(path) as stream:
+        yield from _rows_of(stream, path)
 
 
 def ahead(items: Iterator[_Item]) -> Iterator[_Item]:

@@ -16,7 +16,11 @@ from fer_pipeline.core.datasets.base import Format
 from fer_pipeline.core.datasets.ck_plus import CkPlus
 from fer_pipeline.core.datasets.expw import Expw
 from fer_pipeline.core.datasets.fei import Fei
+from fer_pipeline.core.datasets.fer2013 import Fer2013
+from fer_pipeline.core.datasets.ferplus import FerPlus
+from fer_pipeline.core.datasets.folders import Folders
 from fer_pipeline.core.datasets.hf_parquet import HfParquet
+from fer_pipeline.core.datasets.plain_csv import PlainCsv
 from fer_pipeline.core.datasets.raf_db import RafDb
 from fer_pipeline.core.errors import InputError
 
@@ -26,7 +30,10 @@ GROUP = "fer_pipeline.datasets"
 _OF_A_FORMAT = ("name", "faces_are_cropped", "picture_side", "options", "labels", "recognise")
 _BUILT_IN: Mapping[str, Format] = {
     one.name: cast(Format, one)
-    for one in (AffectNet, AffectNet2021, AffectNetPlus, CkPlus, Expw, Fei, HfParquet, RafDb)
+    for one in (
+        *(AffectNet, AffectNet2021, AffectNetPlus, CkPlus, PlainCsv, Expw, Fei),
+        *(Fer2013, FerPlus, Folders, HfParquet, RafDb),
+    )
 }
 
 
