@@ -14,7 +14,7 @@ from pydantic import (
 from pydantic_settings import TomlConfigSettingsSource
 
 from fer_pipeline.core.datasets import faces_are_cropped, format_names, open_datasets
-from fer_pipeline.core.datasets.base import CROPPED, DataSet
+from fer_pipeline.core.datasets.base import DataSet
 from fer_pipeline.core.datasets.mixed import mixed_name, source_names
 from fer_pipeline.core.datasets.registry import check_options
 from fer_pipeline.core.errors import InputError
@@ -93,14 +93,10 @@ class DataSets:
         return bool(self.formats) and all(faces_are_cropped(one, options) for one in self.formats)
 
     @property
-    def cropped_by_option(self) -> Mapping[str, str]:
-        """The formats of which an option says whether pictures are faces already, and what."""
-        named = {name: f"{name}.{CROPPED}" for name in self.formats}
-        return {
-            name: self.dataset_options[option]
-            for name, option in named.items()
-            if option in self.dataset_options
-        }
+    def cropped_by_option(self) -> Mapping[str, bool]:
+        """The formats whose pictures are faces already, or aren't, since an option says so."""
+        told = {name: faces_are_cropped(name, self.dataset_options) for name in self.formats}
+        return {name: one for name, one in told.items() if one != faces_are_cropped(name)}
 
     @property
     def formats(self) -> list[str]:

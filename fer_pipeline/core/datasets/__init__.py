@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 
-from fer_pipeline.core.datasets.base import CROPPED, DataSet, OneDataSet, yes_or_no
+from fer_pipeline.core.datasets.base import DataSet, OneDataSet
 from fer_pipeline.core.datasets.mixed import MixedDataSet, source_names
 from fer_pipeline.core.datasets.registry import (
     chosen_options,
@@ -74,10 +74,10 @@ def faces_are_cropped(name: str, options: Mapping[str, str] | None = None) -> bo
 
     `options` are as of `open_dataset`, and may say so; raises InputError where they can't be read.
     """
+    reader = find_format(name)
+    crops = getattr(reader, "crops", None)
     chosen = chosen_options(name, options or {})
-    if CROPPED in chosen:
-        return yes_or_no(f"{name}.{CROPPED}", chosen[CROPPED])
-    return find_format(name).faces_are_cropped
+    return bool(crops(chosen)) if crops and chosen else reader.faces_are_cropped
 
 
 def picture_side(name: str) -> int | None:

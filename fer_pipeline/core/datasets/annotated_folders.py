@@ -14,9 +14,8 @@ import pyarrow as pa
 
 from fer_pipeline.core.datasets.base import Role, RowBatch, roles_of_given_splits
 from fer_pipeline.core.datasets.photo_files import PhotoFiles
-from fer_pipeline.core.datasets.rows import kept_table, rejected_table
+from fer_pipeline.core.datasets.rows import first_holding, kept_table, rejected_table
 from fer_pipeline.core.datasets.trees import (
-    first_reasons,
     folders_in,
     glance,
     in_order,
@@ -187,7 +186,7 @@ class AnnotatedFolders(PhotoFiles):
         split = self._splits[name]
         judged = self.read(split.annotations, [stem for stem, _ in faces], notes)
         odd = np.array([plain_text(photo) != photo for _, photo in faces])
-        bad, kept, reasons = first_reasons({"unreadable_name": odd, **judged.tests})
+        bad, kept, reasons = first_holding({"unreadable_name": odd, **judged.tests})
         rejected = rejected_table(
             self.name,
             name,

@@ -187,7 +187,8 @@ class Format(Protocol):
     options: Mapping[str, str]
     """What can be chosen about how it is read: the option's name and what it says.
 
-    Where there is an option CROPPED, `faces_are_cropped` is what holds without it.
+    Where options say whether pictures are faces already, `faces_are_cropped` is what holds
+    without them, and a classmethod `crops` tells it with them (see `Alone.crops`).
     """
     labels: Mapping[str, str]
     """The numbers that its lists write for expressions; empty where they write names."""
@@ -213,6 +214,14 @@ class Alone(ABC):
 
     name: str
     root: Location
+    faces_are_cropped: bool
+
+    @classmethod
+    def crops(cls, options: Mapping[str, str]) -> bool:
+        """What `faces_are_cropped` is with these options; raises InputError for a wrong value."""
+        if CROPPED in options:
+            return yes_or_no(f"{cls.name}.{CROPPED}", options[CROPPED])
+        return cls.faces_are_cropped
 
     @property
     def title(self) -> str:

@@ -22,10 +22,10 @@ from fer_pipeline.core.datasets.rows import (
     TRAIN,
     attribute_text,
     dealt_list,
+    first_holding,
     kept_table,
     rejected_table,
 )
-from fer_pipeline.core.datasets.trees import first_reasons
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.labels import FER2013
 from fer_pipeline.core.storage import Location, is_file, is_folder
@@ -102,7 +102,7 @@ class Expw(PhotoFiles):
         code = columns.expression_codes(table["label"], FER2013)
         sides = np.array([cells[column][0] for column in _BOX])
         far = np.isfinite(sides) & ~columns.whole(sides)
-        bad, kept, reasons = first_reasons(
+        bad, kept, reasons = first_holding(
             {
                 "unsafe_path": columns.unsafe_path(table["photo"]),
                 "not_a_number": np.any([cells[c][1] for c in _BOX], axis=0) | far.any(axis=0),

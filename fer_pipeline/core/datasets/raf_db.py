@@ -24,10 +24,11 @@ from fer_pipeline.core.datasets.rows import (
     TEST,
     TRAIN,
     attribute_text,
+    first_holding,
     kept_table,
     rejected_table,
 )
-from fer_pipeline.core.datasets.trees import first_reasons, names_in, read_small_files
+from fer_pipeline.core.datasets.trees import names_in, read_small_files
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.labels import RAF_DB
 from fer_pipeline.core.storage import Location, is_file, is_folder
@@ -69,6 +70,17 @@ class RafDb(PhotoFiles):
         found = _list_file(root)
         return f"it holds {found}" if found else None
 
+    @classmethod
+    def crops(cls, options: Mapping[str, str]) -> bool:
+        """The aligned pictures are faces already."""
+        pictures = options.get("pictures", _ALIGNED)
+        if pictures not in (_ALIGNED, _ORIGINAL):
+            raise InputError(
+                f"raf-db.pictures is {pictures!r}: choose {_ALIGNED} (faces) or {_ORIGINAL} "
+                "(photos)"
+            )
+        return pictures == _ALIGNED
+
     def __init__(
         self, root: Location, name: str | None = None, *, pictures: str = _ALIGNED
     ) -> None:
@@ -77,14 +89,9 @@ class RafDb(PhotoFiles):
         Raises InputError where one of them isn't there, or `pictures` is neither aligned nor
         original.
         """
-        if pictures not in (_ALIGNED, _ORIGINAL):
-            raise InputError(
-                f"raf-db.pictures is {pictures!r}: choose {_ALIGNED} (faces) or {_ORIGINAL} "
-                "(photos)"
-            )
+        self.faces_are_cropped = self.crops({"pictures": pictures})
         self.root = root
         self.name = name or self.name
-        self.faces_are_cropped = pictures == _ALIGNED
         list_file = _list_file(root)
         if list_file is None:
             raise InputError(
@@ -130,7 +137,7 @@ class RafDb(PhotoFiles):
         photo, label = (rows.columns[key].take(pa.array(mine)) for key in ("photo", "label"))
         numbers = columns.row_numbers(rows.rows)[mine]
         code = columns.expression_codes(label, RAF_DB)
-        bad, kept, reasons = first_reasons(
+        bad, kept, reasons = first_holding(
             {
                 "unknown_split": ~_starts(photo, _TEST_NAME) & ~_starts(photo, _TRAIN_NAME),
                 "unsafe_path": columns.unsafe_path(photo),

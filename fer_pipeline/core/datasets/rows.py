@@ -120,6 +120,21 @@ def rejected_table(
     return pa.Table.from_arrays(columns_, schema=REJECTED_SCHEMA)
 
 
+def first_holding(
+    tests: Mapping[str, npt.NDArray[np.bool_]],
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Sequence[str]]:
+    """The rows of which a test holds, those of which none does, and the first reason of each.
+
+    `tests` maps a reason to where it holds, shape (n,); so are the rows of the first two results
+    numbered, from 0. The third has the length of the first.
+    """
+    held = np.array(list(tests.values()))
+    is_bad = held.any(axis=0)
+    bad = np.flatnonzero(is_bad)
+    names = list(tests)
+    return bad, np.flatnonzero(~is_bad), [names[at] for at in held[:, bad].argmax(axis=0)]
+
+
 def first_reasons(
     tests: Tests,
 ) -> tuple[npt.NDArray[np.bool_], list[str], list[str]]:
@@ -127,17 +142,16 @@ def first_reasons(
 
     Of several reasons the first one counts.
     """
-    bad = np.any([holds for holds, _ in tests.values()], axis=0)
-    reasons, values = [], []
-    for at in np.flatnonzero(bad).tolist():
-        reason, texts = next(
-            (reason, texts) for reason, (holds, texts) in tests.items() if holds[at]
-        )
+    bad, kept, reasons = first_holding({reason: holds for reason, (holds, _) in tests.items()})
+    values = []
+    for at, reason in zip(bad.tolist(), reasons, strict=True):
+        texts = tests[reason][1]
         value = texts[at] if texts is not None else ""
-        reasons.append(reason)
         # Of a column of a million cells the few that are wrong are made Python's own.
         values.append((value.as_py() if isinstance(value, pa.Scalar) else value) or "")
-    return bad, reasons, values
+    is_bad = np.ones(len(bad) + len(kept), bool)
+    is_bad[kept] = False
+    return is_bad, list(reasons), values
 
 
 def given_list(split: str) -> str | None:

@@ -6,11 +6,8 @@ Names come from listing a folder, never from asking for one file after the other
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
 
 from fer_pipeline.core.datasets.photo_files import folder_name
 from fer_pipeline.core.errors import InputError
@@ -96,21 +93,6 @@ def read_small_files(
     if isinstance(root, Path):
         return local_files(addresses, max_bytes)
     return remote_files(root.fs, addresses, max_bytes)
-
-
-def first_reasons(
-    tests: Mapping[str, npt.NDArray[np.bool_]],
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Sequence[str]]:
-    """The rows of which a test holds, those of which none does, and the first reason of each.
-
-    `tests` maps a reason to where it holds, shape (n,); so are the rows of the first two results
-    numbered, from 0. The third has the length of the first.
-    """
-    held = np.array(list(tests.values()))
-    is_bad = held.any(axis=0)
-    bad = np.flatnonzero(is_bad)
-    names = list(tests)
-    return bad, np.flatnonzero(~is_bad), [names[at] for at in held[:, bad].argmax(axis=0)]
 
 
 def plain_text(text: str) -> str:
