@@ -64,6 +64,7 @@ class DataSets:
         root: Location | None
         datasets: tuple[DataSource, ...]
         dataset_options: Mapping[str, str]
+        copies_across: bool
 
     def open_dataset(self) -> DataSet:
         """The data set these settings name; raises InputError when there is none."""
@@ -85,6 +86,11 @@ class DataSets:
     def data_set(self) -> str | None:
         """The name of the data set, or of the mixture; None where none is chosen."""
         return mixed_name(source_names(self.formats)) if self.formats else None
+
+    @property
+    def compares_across(self) -> bool:
+        """Whether pictures of two data sets are compared: there are two, and that isn't off."""
+        return self.copies_across and len(self.sources) > 1
 
     @property
     def all_cropped(self) -> bool:
