@@ -13,7 +13,12 @@ from pydantic import (
 )
 from pydantic_settings import TomlConfigSettingsSource
 
-from fer_pipeline.core.datasets import faces_are_cropped, format_names, open_datasets
+from fer_pipeline.core.datasets import (
+    faces_are_cropped,
+    find_format,
+    format_names,
+    open_datasets,
+)
 from fer_pipeline.core.datasets.base import DataSet
 from fer_pipeline.core.datasets.mixed import mixed_name, source_names
 from fer_pipeline.core.datasets.registry import check_options
@@ -125,9 +130,13 @@ class Remembered(TomlConfigSettingsSource):
 
 
 def checked_format(value: str) -> str:
-    """A known format; raises ValueError with the known ones for another."""
+    """A known format; raises ValueError with the known ones for another, or of a broken package."""
     if value not in format_names():
         raise ValueError(f"{value!r} is no known format: choose one of {', '.join(format_names())}")
+    try:
+        find_format(value)
+    except InputError as error:
+        raise ValueError(str(error)) from error
     return value
 
 

@@ -170,6 +170,8 @@ class OneDataSet(DataSet, Protocol):
     """A data set that is no mixture."""
 
     root: Location
+    labels: Mapping[str, str]
+    """See `Format.labels`."""
 
 
 class Format(Protocol):
@@ -183,6 +185,8 @@ class Format(Protocol):
     """What can be chosen about how it is read: the option's name and what it says."""
     labels: Mapping[str, str]
     """The numbers that its lists write for expressions; empty where they write names."""
+    layout: str
+    """What a folder of it holds, in a few words: what is looked for."""
 
     def __call__(self, *root_and_name: Any, **options: Any) -> OneDataSet:
         """The data set under a root, as the class is called: `(root, name=None, **options)`.
@@ -205,6 +209,7 @@ class Alone(ABC):
 
     name: str
     root: Location
+    labels: Mapping[str, str]
 
     @property
     def title(self) -> str:
