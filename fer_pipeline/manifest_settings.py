@@ -8,9 +8,6 @@ from pydantic import BaseModel, Field
 class ManifestSettings(BaseModel):
     """What is made of the rows of the lists; part of the settings."""
 
-    label_source: Literal["listed", "votes"] = Field(
-        "listed", description="Train and score on the listed label or on FER+ votes."
-    )
     unknown_labels: Literal["stop", "reject"] = Field(
         "stop", description="Stop at a label in no table, or go on without its row."
     )

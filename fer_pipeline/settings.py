@@ -112,6 +112,9 @@ class Settings(BaseSettings, ManifestSettings, ServiceSettings, DataSets, Places
     )
     minutes: float | None = Field(None, gt=0, description="Training time of each stream.")
     seed: int = Field(0, ge=0, description="Seed of splits, samples, weights and batches.")
+    label_source: Literal["listed", "votes"] = Field(
+        "listed", description="Train and score on the listed label or on FER+ votes."
+    )
     vote_share: float = Field(
         0.0,
         ge=0,
