@@ -99,7 +99,7 @@ def manifest_checks() -> Sequence[dg.AssetChecksDefinition]:
                 "photos stand on two sides",
                 {"groups": len(set(groups))},
             )
-            missing = missing_classes(manifest, settings.active_streams, settings.label_source)
+            missing = missing_classes(manifest, settings.active_streams, settings.label_rule)
             yield _result(
                 asset,
                 "every_class_in_every_split",
@@ -108,7 +108,7 @@ def manifest_checks() -> Sequence[dg.AssetChecksDefinition]:
                 {"streams": ", ".join(settings.active_streams)},
             )
             wanted = {CODES[name] for name in settings.wanted_classes}
-            codes = chosen_expression(manifest, settings.label_source).tolist()
+            codes = chosen_expression(manifest, settings.label_rule).tolist()
             ids = manifest["face_id"].to_pylist()
             wrong = [
                 f"face {face} with code {code}"

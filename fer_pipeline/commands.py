@@ -138,7 +138,7 @@ def run_and_report(
     say(
         console,
         f"{place}: streams {', '.join(settings.streams)}, preset {settings.preset}, "
-        f"seed {settings.seed}, labels {settings.label_source}{minutes}",
+        f"seed {settings.seed}, labels {settings.label_rule}{minutes}",
         head=dataset.name,
         style="bold",
     )

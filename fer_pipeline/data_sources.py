@@ -19,7 +19,7 @@ from fer_pipeline.core.datasets import (
     format_names,
     open_datasets,
 )
-from fer_pipeline.core.datasets.base import DataSet
+from fer_pipeline.core.datasets.base import CROPPED, DataSet
 from fer_pipeline.core.datasets.mixed import mixed_name, source_names
 from fer_pipeline.core.datasets.registry import check_options
 from fer_pipeline.core.errors import InputError
@@ -100,7 +100,18 @@ class DataSets:
     @property
     def all_cropped(self) -> bool:
         """Whether the pictures of every data set are faces already."""
-        return bool(self.formats) and all(map(faces_are_cropped, self.formats))
+        options = self.dataset_options
+        return bool(self.formats) and all(faces_are_cropped(one, options) for one in self.formats)
+
+    @property
+    def cropped_by_option(self) -> Mapping[str, str]:
+        """The formats of which an option says whether pictures are faces already, and what."""
+        named = {name: f"{name}.{CROPPED}" for name in self.formats}
+        return {
+            name: self.dataset_options[option]
+            for name, option in named.items()
+            if option in self.dataset_options
+        }
 
     @property
     def formats(self) -> list[str]:

@@ -44,10 +44,10 @@ def evaluate_model(
 
     With a `stream` only faces of its classes count, and the model chooses among these.
     """
-    from fer_pipeline.core.examples import LABEL_SOURCES
     from fer_pipeline.core.model_file import load_model
     from fer_pipeline.core.scoring import score_dataset
     from fer_pipeline.core.train import prepare_process
+    from fer_pipeline.core.votes import LABEL_SOURCES, with_ties
     from fer_pipeline.tracking import model_file
 
     if label_source is not None and label_source not in LABEL_SOURCES:
@@ -75,7 +75,9 @@ def evaluate_model(
             opened,
             classes=None if stream is None else settings.all_streams[stream],
             split=split,
-            label_source=label_source,
+            label_source=None
+            if label_source is None
+            else with_ties(label_source, settings.vote_ties),
             seed=settings.seed,
             resamples=settings.resamples,
             on_faces=lambda done: progress.update(task, completed=done),

@@ -56,7 +56,7 @@ def draw_study(
         settings.crops_folder,
         stream=stream,
         classes=settings.all_streams[stream],
-        label_source=settings.label_source,
+        label_source=settings.label_rule,
         per_class=count or (settings.relabel_per_class if suspects is None else settings.suspects),
         repeat_share=settings.relabel_repeats,
         seed=settings.seed,

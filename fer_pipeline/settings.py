@@ -47,6 +47,7 @@ from fer_pipeline.data_sources import (
     checked_format,
     one_or_several,
 )
+from fer_pipeline.label_settings import LabelSettings
 from fer_pipeline.manifest_settings import ManifestSettings
 from fer_pipeline.places import Places, state_folder_of
 from fer_pipeline.service_settings import ServiceSettings
@@ -67,6 +68,7 @@ RUN_OPTIONS = (
     "minutes",
     "seed",
     "label_source",
+    "vote_ties",
     "detect",
     "unknown_labels",
     "init",
@@ -76,7 +78,7 @@ RUN_OPTIONS = (
 """The settings a run is made of: given as options of `run`, remembered in settings.toml."""
 
 
-class Settings(BaseSettings, ManifestSettings, ServiceSettings, DataSets, Places):
+class Settings(BaseSettings, LabelSettings, ManifestSettings, ServiceSettings, DataSets, Places):
     """The settings of one home folder."""
 
     model_config = SettingsConfigDict(env_prefix="FER_", extra="ignore", frozen=True)
@@ -112,15 +114,6 @@ class Settings(BaseSettings, ManifestSettings, ServiceSettings, DataSets, Places
     )
     minutes: float | None = Field(None, gt=0, description="Training time of each stream.")
     seed: int = Field(0, ge=0, description="Seed of splits, samples, weights and batches.")
-    label_source: Literal["listed", "votes"] = Field(
-        "listed", description="Train and score on the listed label or on FER+ votes."
-    )
-    vote_share: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="Share of FER+ votes in the training targets of listed labels.",
-    )
     detect: Literal["missing", "always"] = Field(
         "missing", description="Ask the face detector for faces without a box, or for all."
     )
@@ -258,10 +251,6 @@ class Settings(BaseSettings, ManifestSettings, ServiceSettings, DataSets, Places
                 raise ValueError(
                     f"{stream!r} is no known stream: choose from {', '.join(self.all_streams)}"
                 )
-        if self.vote_share and self.label_source == "votes":
-            raise ValueError(
-                "vote_share mixes votes into listed labels: leave it out with label_source votes"
-            )
         try:
             _ = self.recipe
         except InputError as error:

@@ -119,7 +119,7 @@ def run_sweep(
 
     def chosen(split: str, vote_share: float) -> "Examples":
         return select_examples(
-            crop_set.paths, manifest, classes, split, settings.label_source, vote_share
+            crop_set.paths, manifest, classes, split, settings.label_rule, vote_share
         )
 
     # Before the first training, so that what is wrong with the last try is said at once.
@@ -132,7 +132,7 @@ def run_sweep(
         for seed in range(settings.seed, settings.seed + repeats):
             tell(f"{tried.name}, seed {seed}", done)
             key = text_digest(
-                *(stream, *classes, digest, crop_set.content_hash, settings.label_source),
+                *(stream, *classes, digest, crop_set.content_hash, settings.label_rule),
                 *(tried.preset, tried.vote_share, start, seed, minutes),
                 version_number("trained_model"),
             )
@@ -246,7 +246,7 @@ def _parameters(
         "stream": stream,
         "data_set": settings.data_set,
         "preset": tried.preset.name,
-        "label_source": settings.label_source,
+        "label_source": settings.label_rule,
         "vote_share": tried.vote_share,
         "init": settings.init,
         "seed": seed,

@@ -46,7 +46,7 @@ def training_material(settings: Settings, stream: str) -> Material:
     manifest, digest, crop_set = verified_faces(settings)
     classes = settings.all_streams[stream]
     training, dev = (
-        select_examples(crop_set.paths, manifest, classes, split, settings.label_source, share)
+        select_examples(crop_set.paths, manifest, classes, split, settings.label_rule, share)
         for split, share in (("train", settings.vote_share), ("dev", 0.0))
     )
     init = None if settings.init is None else tracking.model_file(settings, settings.init)
@@ -54,7 +54,7 @@ def training_material(settings: Settings, stream: str) -> Material:
         stream=stream,
         classes=tuple(classes),
         crop=crop_set.settings,
-        label_source=settings.label_source,
+        label_source=settings.label_rule,
         trained_on={
             "data_set": settings.data_set,
             "drawn": all_drawn(settings.open_dataset()),

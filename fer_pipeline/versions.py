@@ -22,6 +22,7 @@ class _Version:
 
 _BOUNDS = ("max_pixels", "max_decoded_bytes", "max_file_bytes")
 _CROP = ("crop_settings", "shard_rows")
+_TIES = ("tie_rule",)
 _VERSIONS: Mapping[str, _Version] = {
     "file_list_index": _Version(
         3, ("dataset", "root", "unknown_labels"), ("datasets", "dataset_options")
@@ -30,24 +31,25 @@ _VERSIONS: Mapping[str, _Version] = {
     "class_manifest": _Version(
         4,
         ("wanted_classes", "label_source", "dev_share", "seed", "corrections_on_test"),
-        ("compares_across",),
+        (*_TIES, "compares_across"),
     ),
-    "face_crops": _Version(2, _CROP),
+    "face_crops": _Version(2, _CROP, ("cropped_by_option",)),
     "crop_report": _Version(1, ("seed",)),
     "trained_model": _Version(
-        2, ("recipe", "label_source", "vote_share", "init", "seed", "minutes", "threads")
+        2, ("recipe", "label_source", "vote_share", "init", "seed", "minutes", "threads"), _TIES
     ),
-    "evaluation_report": _Version(3, ("label_source", "seed", "resamples", "study")),
-    "champion": _Version(1, ("label_source", "seed", "resamples", "least_gain")),
+    "evaluation_report": _Version(3, ("label_source", "seed", "resamples", "study"), _TIES),
+    "champion": _Version(1, ("label_source", "seed", "resamples", "least_gain"), _TIES),
     # A study stays as it was drawn, whatever the settings of another one would be.
     "relabel_sample": _Version(1, ("study",)),
-    "human_error_report": _Version(1, ("label_source", "seed", "resamples", "study")),
+    "human_error_report": _Version(1, ("label_source", "seed", "resamples", "study"), _TIES),
     "label_issues": _Version(
         1,
         (
             *("recipe", "label_source", "seed", "minutes", "threads"),
             *("label_issue_folds", "suspects"),
         ),
+        _TIES,
     ),
 }
 

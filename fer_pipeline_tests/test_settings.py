@@ -131,7 +131,7 @@ def test_run_keeps_what_else_stands_in_the_settings_file(tmp_path: Path) -> None
         ({"preset": "huge"}, ["preset", "'smoke', 'cpu' or 'gpu'"]),
         ({"seed": -1}, ["seed", "greater than or equal to 0"]),
         ({"minutes": 0}, ["minutes", "greater than 0"]),
-        ({"dataset": "imagenet"}, ["dataset", "affectnet, hf-parquet"]),
+        ({"dataset": "imagenet"}, ["dataset", "affectnet, csv"]),
         ({"streams": ("six_class",)}, ["'six_class'", "five_class"]),
         ({"streams": ()}, ["streams", "at least one"]),
         ({"label_source": "rumour"}, ["label_source", "'listed' or 'votes'"]),
@@ -301,6 +301,8 @@ ALL = (
                 "champion",
             },
         ),
+        ({"vote_ties": "first"}, set()),
+        ({"dataset_options": {"folders.cropped": "no"}}, {"file_list_index"}),
         ({"seed": 1}, set(ALL) - {"file_list_index", "face_crops", "relabel_sample"}),
         ({"study": "second"}, {"relabel_sample", "evaluation_report", "human_error_report"}),
         ({"relabel_per_class": 10}, set()),
@@ -325,6 +327,28 @@ def test_code_version_changes_with_exactly_the_settings_an_asset_reads(
 
     changed = {name for name in ALL if version(name, first) != version(name, second)}
     assert changed == remade
+
+
+def test_rule_for_ties_belongs_to_what_votes_decide(tmp_path: Path) -> None:
+    given = {"home": tmp_path, "dataset": "ferplus", "root": tmp_path, "label_source": "votes"}
+    plain, same = Settings.load(**given), Settings.load(**given, vote_ties="leave_out")
+    first = Settings.load(**given, vote_ties="first")
+    assert (plain.label_rule, same.label_rule, first.label_rule) == (
+        "votes",
+        "votes",
+        "votes:first",
+    )
+    names = ("class_manifest", "champion", "human_error_report", "relabel_sample")
+    versions = [
+        [
+            code_version(name, one, None if name == "class_manifest" else "five_class")
+            for name in names
+        ]
+        for one in (plain, same, first)
+    ]
+    assert versions[0] == versions[1]
+    changed = [one != other for one, other in zip(versions[1], versions[2], strict=True)]
+    assert changed == [True, True, True, False]
 
 
 def test_code_version_of_a_stream_changes_with_its_classes(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def _challenge(
     version = str(trained["model_uri"]).rpartition("/")[2]
     manifest, digest, crop_set = verified_faces(settings)
     classes = settings.all_streams[stream]
-    dev = select_examples(crop_set.paths, manifest, classes, "dev", settings.label_source)
+    dev = select_examples(crop_set.paths, manifest, classes, "dev", settings.label_rule)
     data = _Data(manifest, digest, crop_set.settings, classes, dev)
     registry = Registry(settings, stream)
     if version not in registry.versions():

@@ -233,7 +233,7 @@ def _contact_sheet(
         return None
     generator = np.random.default_rng(settings.seed)
     chosen = np.sort(generator.choice(ok, min(_SHEET, len(ok)), replace=False))
-    label = chosen_expression(manifest, settings.label_source)
+    label = chosen_expression(manifest, settings.label_rule)
     order = chosen[np.argsort(label[chosen], kind="stable")]
     crops = dict(_crops_at(crop_set, chosen))
     split = manifest["split"].to_pylist()

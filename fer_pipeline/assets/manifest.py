@@ -88,7 +88,7 @@ def manifest_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                 settings.index_folder,
                 settings.manifest_folder,
                 settings.wanted_classes,
-                label_source=settings.label_source,
+                label_source=settings.label_rule,
                 dev_share=settings.dev_share,
                 seed=settings.seed,
                 corrections=corrections,
@@ -148,7 +148,7 @@ def corrections_taken(settings: Settings) -> str:
         settings.index_folder,
         read_corrections(settings.corrections_file),
         settings.open_dataset().roles(),
-        label_source=settings.label_source,
+        label_source=settings.label_rule,
         correct_test=settings.corrections_on_test,
     ).digest
 
@@ -157,7 +157,7 @@ def _class_by_split(settings: Settings) -> "pd.DataFrame":
     import pandas as pd
 
     manifest = read_manifest(settings.manifest_folder)
-    names = [NAMES[code] for code in chosen_expression(manifest, settings.label_source)]
+    names = [NAMES[code] for code in chosen_expression(manifest, settings.label_rule)]
     table = pd.crosstab(
         pd.Series(names, name="class"), pd.Series(manifest["split"].to_pylist(), name="split")
     )

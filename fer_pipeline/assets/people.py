@@ -245,7 +245,7 @@ def _prevalence(
     from fer_pipeline.core.labels import CODES
     from fer_pipeline.core.votes import chosen_expression
 
-    code = chosen_expression(manifest, settings.label_source)
+    code = chosen_expression(manifest, settings.label_rule)
     in_test = pc.equal(manifest["split"], "test").to_numpy()
     counts = np.array([(in_test & (code == CODES[name])).sum() for name in classes])
     shares = counts / max(1, counts.sum())

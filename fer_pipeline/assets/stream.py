@@ -196,7 +196,7 @@ def _examples(
     settings: Settings, stream: str, manifest: pa.Table, crop_set: CropSet, split: str
 ) -> Examples:
     classes = settings.all_streams[stream]
-    return select_examples(crop_set.paths, manifest, classes, split, settings.label_source)
+    return select_examples(crop_set.paths, manifest, classes, split, settings.label_rule)
 
 
 def latest_training(context: dg.AssetExecutionContext, stream: str) -> Mapping[str, Any]:

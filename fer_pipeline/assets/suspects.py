@@ -56,7 +56,7 @@ def _rank(
     prepare_process(settings.seed, settings.threads)
     manifest, digest, crop_set = verified_faces(settings)
     classes = settings.all_streams[stream]
-    examples, split = training_side(crop_set.paths, manifest, classes, settings.label_source)
+    examples, split = training_side(crop_set.paths, manifest, classes, settings.label_rule)
     folds, folder = settings.label_issue_folds, settings.report_folder(stream) / "folds"
 
     def tell(fold: int, epoch: "EpochResult") -> None:

@@ -18,6 +18,7 @@ from fer_pipeline.core.files import text_digest
 from fer_pipeline.core.index import row_batches
 from fer_pipeline.core.labels import CODES
 from fer_pipeline.core.storage import Location
+from fer_pipeline.core.votes import of_votes
 
 FACE_NOT_IN_INDEX = "face_not_in_index"
 LABEL_DIFFERS = "label_differs"
@@ -67,7 +68,7 @@ def decide(
     label, so that a face listed with two labels has one when a person has decided.
     """
     wanted = resolved(corrections)
-    if label_source == "votes":
+    if of_votes(label_source):
         return CorrectedLabels({}, _counted([LABELS_ARE_VOTES] * len(wanted)))
     moved = {face: line for face, line in wanted.items() if line.old != line.new}
     reasons = [TAKEN_BACK] * (len(wanted) - len(moved))

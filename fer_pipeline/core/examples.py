@@ -17,9 +17,13 @@ from numpy.typing import NDArray
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.labels import CODES, NAMES
 from fer_pipeline.core.storage import Location, parquet_source
-from fer_pipeline.core.votes import EXPRESSIONS, majority_expression, vote_matrix
-
-LABEL_SOURCES: tuple[str, ...] = ("listed", "votes")
+from fer_pipeline.core.votes import (
+    EXPRESSIONS,
+    LABEL_SOURCES,
+    chosen_expression,
+    of_votes,
+    vote_matrix,
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ def select_examples(
     `label_source` "listed" takes the data set's own label. "votes" takes FER+ votes: the label
     is the emotion with the most votes of the eight, the target is the votes for `classes`
     divided by their sum; left out are rows without votes, rows where two emotions share the
-    first place, and rows whose first place is not one of `classes`.
+    first place, and rows whose first place is not one of `classes`. Other rules for shared first
+    places, as `votes:first`, are those of `votes.py`.
 
     With `vote_share` (0 to 1, for training) the targets of listed labels are mixed with the vote
     shares of `classes`, this much of them, where a row has votes for any; `expression` stays the
@@ -82,14 +87,17 @@ def select_examples(
             f"choose from {', '.join(NAMES[:EXPRESSIONS])}."
         )
     if label_source == "listed":
-        position, target = _listed_targets(manifest, classes)
-    elif label_source == "votes":
-        position, target = _vote_targets(manifest, classes)
+        position, expression = _labelled(manifest, classes, label_source)
+        target = np.eye(len(classes), dtype=np.float32)[expression]
+    elif of_votes(label_source):
+        votes = _votes(manifest, "use the label source 'listed'")
+        position, expression = _labelled(manifest, classes, label_source)
+        shares = votes[position][:, [CODES[name] for name in classes]].astype(np.float32)
+        target = shares / shares.sum(axis=1, keepdims=True)
     else:
         raise InputError(
             f"The label source {label_source!r} is unknown, choose from {', '.join(LABEL_SOURCES)}."
         )
-    expression = target.argmax(axis=1)
     if label_source == "listed" and vote_share:
         target = _mixed_with_votes(manifest, classes, position, target, vote_share)
     in_split = pc.equal(manifest["split"], split).to_numpy()
@@ -171,27 +179,16 @@ def _view(column: pa.Array) -> NDArray[np.uint8]:
     return buffer[column.offset * width : (column.offset + len(column)) * width].reshape(-1, width)
 
 
-def _listed_targets(
-    manifest: pa.Table, classes: Sequence[str]
-) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Positions in the manifest and (n, K) one-hot targets of the rows listed as `classes`."""
+def _labelled(
+    manifest: pa.Table, classes: Sequence[str], label_source: str
+) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """Positions in the manifest of the rows labelled as one of `classes`, and which one each is."""
     index_of = np.full(128, -1)
     for index, name in enumerate(classes):
         index_of[CODES[name]] = index
-    index = index_of[manifest["expression"].to_numpy()]
-    position = np.flatnonzero(index >= 0)
-    return position, np.eye(len(classes), dtype=np.float32)[index[position]]
-
-
-def _vote_targets(
-    manifest: pa.Table, classes: Sequence[str]
-) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Positions in the manifest and (n, K) vote shares of the rows that `classes` won."""
-    votes = _votes(manifest, "use the label source 'listed'")
-    codes = [CODES[name] for name in classes]
-    position = np.flatnonzero(np.isin(majority_expression(votes), codes))
-    shares = votes[position][:, codes].astype(np.float32)
-    return position, shares / shares.sum(axis=1, keepdims=True)
+    of_row = index_of[chosen_expression(manifest, label_source)]
+    position = np.flatnonzero(of_row >= 0)
+    return position, of_row[position]
 
 
 def _mixed_with_votes(

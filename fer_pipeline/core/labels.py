@@ -104,6 +104,12 @@ def expression_name(text: str) -> str | None:
     return _BY_KEY.get(_key(text))
 
 
+def vote_place(text: str) -> int | None:
+    """The place in VOTE_NAMES of what a column of votes is named, or None."""
+    name = "Unknown" if _key(text) == "unknown" else expression_name(text)
+    return VOTE_NAMES.index(name) if name in VOTE_NAMES else None
+
+
 def known_aliases() -> str:
     """Every spelling that `expression_name` accepts, for error messages."""
     return ", ".join(sorted(_BY_KEY))

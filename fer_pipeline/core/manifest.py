@@ -27,7 +27,7 @@ from fer_pipeline.core.labels import CODES, NAMES
 from fer_pipeline.core.photo_copies import Told, copies_disagree, find_copies
 from fer_pipeline.core.splits import deal
 from fer_pipeline.core.storage import Location, parquet_source
-from fer_pipeline.core.votes import chosen_expression
+from fer_pipeline.core.votes import chosen_expression, of_votes
 
 MANIFEST_FILE = "class_manifest.parquet"
 FILE_LIST = "file_list.csv"
@@ -314,7 +314,7 @@ def _wanted_rows(
         listed.append(given[keep])
         labels.append(label[keep])
         corrected.append(changed[keep])
-    if label_source == "votes" and not voted:
+    if of_votes(label_source) and not voted:
         raise InputError(
             f"no row of {index_folder} has votes: use --label-source listed, "
             "or a data set with FER+ votes"

@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING
 
 from fer_pipeline.core.intervals import Estimate
 from fer_pipeline.core.report_words import unfitted_words
+from fer_pipeline.core.votes import of_votes, ties_of
 
 if TYPE_CHECKING:
     from fer_pipeline.core.report import ReportData
+
+_FER2013 = (
+    "FER2013 was collected from web searches for a challenge (Goodfellow et al., 2013) and "
+    "names no licence; the rights in the photos are their owners'. FER+ votes are under the "
+    "MIT licence."
+)
 
 LICENCES: Mapping[str, str] = {
     "affectnet": (
@@ -20,13 +27,17 @@ LICENCES: Mapping[str, str] = {
         "agreement, for research that is not commercial. A model trained on it falls under "
         "what you agreed to."
     ),
-    "FER2013": (
-        "FER2013 was collected from web searches for a challenge (Goodfellow et al., 2013) and "
-        "names no licence; the rights in the photos are their owners'. FER+ votes are under the "
-        "MIT licence."
-    ),
+    "FER2013": _FER2013,
+    "fer2013": _FER2013,
+    "ferplus": _FER2013,
 }
 """What is known of the terms of a data set, by its title."""
+
+_TIES: Mapping[str, str] = {
+    "leave_out": "",
+    "listed": ", ties by the listed label",
+    "first": ", ties by the first of the expressions",
+}
 
 UNKNOWN_LICENCE = "Not known here: ask those who gave you the data before you pass the model on."
 DRAWN_LICENCE = "The faces were drawn by a program; no person is in them."
@@ -144,8 +155,8 @@ def _licence(report: "ReportData") -> str:
 
 
 def _labels(report: "ReportData") -> str:
-    if report.label_source == "votes":
-        return "by the majority of FER+ votes"
+    if of_votes(report.label_source):
+        return "by the majority of FER+ votes" + _TIES[ties_of(report.label_source)]
     share = report.vote_share
     votes = f", FER+ votes mixed into the training targets with a share of {share:g}"
     return "as the lists have them" + (votes if share else "")

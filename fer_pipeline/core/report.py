@@ -62,7 +62,7 @@ class ReportData:
         test_split: where the test faces come from ("validation list").
         manifest_rows: faces in the manifest.
         manifest_hash: content hash of the manifest.
-        label_source: "listed" or "votes".
+        label_source: "listed" or "votes", with its rule for ties (see `votes.py`).
         vote_share: share of votes in the training targets of listed labels (0 to 1).
         statuses: crop status to number of faces.
         splits: split to number of faces.

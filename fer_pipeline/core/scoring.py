@@ -20,7 +20,7 @@ from fer_pipeline.core.manifest import listed_boxes, photos_of
 from fer_pipeline.core.metrics import Evaluation, evaluate_predictions
 from fer_pipeline.core.model_file import ModelCard
 from fer_pipeline.core.train import predict_crops
-from fer_pipeline.core.votes import chosen_expression
+from fer_pipeline.core.votes import chosen_expression, of_votes
 
 _BATCH = 256
 
@@ -108,7 +108,7 @@ def score_dataset(
                 groups.append(photo_keys)
                 if on_faces:
                     on_faces(sum(statuses.values()))
-    if source == "votes" and not voted:
+    if of_votes(source) and not voted:
         raise InputError(
             f"{dataset.address} has no votes in {', '.join(lists)}: give --label-source listed"
         )

@@ -1,4 +1,8 @@
-"""FER+ votes: what ten annotators said of a face, as one label or as shares."""
+"""FER+ votes: what ten annotators said of a face, as one label or as shares.
+
+A label source says whose labels count, as a word: `listed` (the data set's own), `votes` (most of
+the votes; ties are left out), or `votes:listed` and `votes:first`, which say how ties are decided.
+"""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +12,30 @@ from fer_pipeline.core.labels import VOTE_NAMES
 
 EXPRESSIONS = 8
 """The first eight vote columns are expressions; "unknown" and "no face" follow."""
+
+LABEL_SOURCES: tuple[str, ...] = ("listed", "votes")
+VOTE_TIES: tuple[str, ...] = ("leave_out", "listed", "first")
+"""What becomes of a tie for the most votes: the face has no label; the data set's own label, where
+that is among the first places; the first of them in the order of the codes."""
+
+_MARK = ":"
+
+
+def with_ties(label_source: str, ties: str) -> str:
+    """A label source that decides ties as `ties` says, where it is of votes."""
+    return (
+        f"votes{_MARK}{ties}" if label_source == "votes" and ties != VOTE_TIES[0] else label_source
+    )
+
+
+def of_votes(label_source: str) -> bool:
+    """Whether labels are those of votes, however ties are decided."""
+    return label_source.partition(_MARK)[0] == "votes"
+
+
+def ties_of(label_source: str) -> str:
+    """What a label source of votes makes of ties, one of VOTE_TIES."""
+    return label_source.partition(_MARK)[2] or VOTE_TIES[0]
 
 
 def vote_matrix(column: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.int16]:
@@ -22,16 +50,34 @@ def vote_matrix(column: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.int16]:
     return votes
 
 
-def majority_expression(votes: npt.NDArray[np.int16]) -> npt.NDArray[np.int8]:
+def majority_expression(
+    votes: npt.NDArray[np.int16],
+    ties: str = "leave_out",
+    listed: npt.NDArray[np.integer] | None = None,
+) -> npt.NDArray[np.int8]:
     """The AffectNet code with most votes among the eight expressions, -1 where there is none.
 
-    A tie for the most votes, or no vote for any expression, gives no majority. `votes` is
-    (n, 10) in the order VOTE_NAMES; the result is (n,).
+    No vote for any expression gives no majority; a tie for the most votes what `ties` says (see
+    VOTE_TIES), for which `listed` are the data set's own codes (n,). `votes` is (n, 10) in the
+    order VOTE_NAMES; the result is (n,).
     """
+    if ties not in VOTE_TIES:
+        raise ValueError(f"unknown rule for ties {ties!r}")
     cast = votes[:, :EXPRESSIONS]
     most = cast.max(axis=1, initial=0)
-    unique = (cast == most[:, None]).sum(axis=1) == 1
-    return np.where((most > 0) & unique, cast.argmax(axis=1), -1).astype(np.int8)
+    first_places = cast == most[:, None]
+    found = np.where(most > 0, first_places.argmax(axis=1), -1).astype(np.int8)
+    tied = first_places.sum(axis=1) > 1
+    if ties == "leave_out":
+        found[tied] = -1
+    elif ties == "listed":
+        if listed is None:
+            raise ValueError("ties go by listed labels, and none are given")
+        code = np.where((listed >= 0) & (listed < EXPRESSIONS), listed, -1)
+        is_first = (code >= 0) & first_places[np.arange(len(code)), np.maximum(code, 0)]
+        decided = np.where(is_first & (most > 0), code, -1).astype(np.int8)
+        found[tied] = decided[tied]
+    return found
 
 
 def chosen_expression(table: pa.Table, label_source: str) -> npt.NDArray[np.int8]:
@@ -40,8 +86,9 @@ def chosen_expression(table: pa.Table, label_source: str) -> npt.NDArray[np.int8
     `listed` takes the data set's own label (column `expression`), `votes` the majority of the
     column `votes`. Raises ValueError for another source.
     """
+    listed = np.asarray(table["expression"].to_numpy(), np.int8)
     if label_source == "listed":
-        return np.asarray(table["expression"].to_numpy(), np.int8)
-    if label_source == "votes":
-        return majority_expression(vote_matrix(table["votes"]))
+        return listed
+    if of_votes(label_source):
+        return majority_expression(vote_matrix(table["votes"]), ties_of(label_source), listed)
     raise ValueError(f"unknown label source {label_source!r}")

@@ -125,7 +125,13 @@ def plan_work(
         np.concatenate(costs), max(1, min(shard_rows, MAX_SHARD_BYTES // crop_bytes))
     )
     slices: list[Slice] = []
-    source = text_digest(dataset.address)[:6]
+    # What was cropped when pictures were said to be faces isn't kept when they are not.
+    chosen = [
+        f"{part.name}={part.faces_are_cropped}"
+        for part in dataset.parts()
+        if part.faces_are_cropped != type(part).faces_are_cropped
+    ]
+    source = text_digest(dataset.address, *chosen)[:6]
     batches = manifest_batches(manifest_folder, _FACE_COLUMNS, _BATCH)
     with (
         published(folder / WORK_LIST) as temporary,

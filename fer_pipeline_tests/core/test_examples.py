@@ -173,6 +173,16 @@ def test_a_manifest_in_several_chunks_is_read_like_one(tmp_path):
     assert examples.row.tolist() == [0, 1, 2, 3, 4, 5]
 
 
+def test_class_of_a_tie_is_the_one_that_the_rule_chose_whatever_the_shares(tmp_path):
+    votes = [_votes(Happiness=5, Sadness=5)] * 2
+    manifest = make_manifest(["Sadness", "Anger"], votes=votes)
+    shards = write_shards(tmp_path, manifest, _images(2))
+    by_label = select_examples(shards, manifest, CLASSES, "train", "votes:listed")
+    assert (by_label.expression.tolist(), by_label.target.tolist()) == ([1], [[0.5, 0.5, 0]])
+    first = select_examples(shards, manifest, CLASSES, "train", "votes:first")
+    assert first.expression.tolist() == [0, 0]
+
+
 def test_vote_shares_are_mixed_into_listed_targets_where_there_are_votes(tmp_path):
     votes = [
         _votes(Happiness=6, Sadness=2, Anger=2),

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 
-from fer_pipeline.core.datasets.base import DataSet, OneDataSet
+from fer_pipeline.core.datasets.base import CROPPED, DataSet, OneDataSet, yes_or_no
 from fer_pipeline.core.datasets.mixed import MixedDataSet, source_names
 from fer_pipeline.core.datasets.registry import (
     chosen_options,
@@ -69,8 +69,14 @@ def _check_apart(parts: Sequence[OneDataSet]) -> None:
                 )
 
 
-def faces_are_cropped(name: str) -> bool:
-    """Whether the pictures of format `name` are faces already, so that no box is needed."""
+def faces_are_cropped(name: str, options: Mapping[str, str] | None = None) -> bool:
+    """Whether the pictures of format `name` are faces already, so that no box is needed.
+
+    `options` are as of `open_dataset`, and may say so; raises InputError where they can't be read.
+    """
+    chosen = chosen_options(name, options or {})
+    if CROPPED in chosen:
+        return yes_or_no(f"{name}.{CROPPED}", chosen[CROPPED])
     return find_format(name).faces_are_cropped
 
 

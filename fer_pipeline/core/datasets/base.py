@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import text_digest
 from fer_pipeline.core.read_ahead import Stored
 from fer_pipeline.core.storage import Location
@@ -61,6 +62,10 @@ REJECTED_SCHEMA = pa.schema(
 
 UNKNOWN_LABEL = "unknown_label"
 """Reason of a rejected row whose label is in no table; it stops a run unless told otherwise."""
+
+
+CROPPED = "cropped"
+"""The option, `yes` or `no`, by which a format that has it is told `faces_are_cropped`."""
 
 
 class Role(StrEnum):
@@ -182,7 +187,10 @@ class Format(Protocol):
     picture_side: int | None
     """Height and width in pixels of pictures that are faces already, None where they vary."""
     options: Mapping[str, str]
-    """What can be chosen about how it is read: the option's name and what it says."""
+    """What can be chosen about how it is read: the option's name and what it says.
+
+    Where there is an option CROPPED, `faces_are_cropped` is what holds without it.
+    """
     labels: Mapping[str, str]
     """The numbers that its lists write for expressions; empty where they write names."""
     layout: str
@@ -236,6 +244,13 @@ class Alone(ABC):
     def photo_group(self, photo: Photo) -> str:
         """A digest of the data set's name and the photo's key."""
         return text_digest(self.name, self.photo_key(photo))
+
+
+def yes_or_no(option: str, value: str) -> bool:
+    """What an option says that takes `yes` or `no`; raises InputError for another word."""
+    if value not in ("yes", "no"):
+        raise InputError(f"{option} takes yes or no, not {value!r}")
+    return value == "yes"
 
 
 def cropped_faces(dataset: DataSet, lists: Sequence[str]) -> npt.NDArray[np.bool_]:

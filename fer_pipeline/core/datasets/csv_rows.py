@@ -69,6 +69,12 @@ def read_text_rows(
         yield TextRows(rows.columns.select(chosen), rows.rows, rows.malformed)
 
 
+def rows_one_by_one(path: Location) -> Iterator[list[str]]:
+    """The fields of every row, header and malformed rows too, as Python's csv module reads them."""
+    with _open_text(path) as stream:
+        yield from _rows_of(stream, path)
+
+
 def ahead(items: Iterator[_Item]) -> Iterator[_Item]:
     """The same items; while one is used, the next is made in another thread."""
     with ThreadPoolExecutor(1) as pool:

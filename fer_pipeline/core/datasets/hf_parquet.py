@@ -24,16 +24,15 @@ from fer_pipeline.core.datasets.base import (
     RowBatch,
     roles_of_given_splits,
 )
+from fer_pipeline.core.datasets.fer2013 import OFFICIAL_ROWS
 from fer_pipeline.core.datasets.rows import kept_table, rejected_table, votes_column
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.labels import CODES, VOTE_NAMES, expression_name, known_aliases
+from fer_pipeline.core.labels import CODES, VOTE_NAMES, expression_name, known_aliases, vote_place
 from fer_pipeline.core.read_ahead import Stored, too_large
 from fer_pipeline.core.storage import Location, file_size, files_in, parquet_source, relative_name
 
 _FILE = re.compile(r"^(?P<split>train|validation|test)(-.*)?\.parquet$")
 _BATCH_ROWS = 8192
-_FER2013_ROWS = {"train": 28_709, "validation": 3_589, "test": 3_589}
-"""Training, PublicTest and PrivateTest of FER2013 (Goodfellow et al., 2013)."""
 
 
 class HfParquet(Alone):
@@ -76,7 +75,7 @@ class HfParquet(Alone):
     def title(self) -> str:
         """FER2013 where the splits are as long as its own, else the name."""
         rows = {name: self.count_rows(name) for name in self._lists}
-        return "FER2013" if "train" in rows and rows.items() <= _FER2013_ROWS.items() else self.name
+        return "FER2013" if "train" in rows and rows.items() <= OFFICIAL_ROWS.items() else self.name
 
     def lists(self) -> Mapping[str, Sequence[Location]]:
         """The given splits that are there, each one or more files."""
@@ -294,8 +293,8 @@ def _vote_columns(path: Location, schema: pa.Schema) -> list[int]:
         return []
     places = []
     for name in json.loads(text):
-        meaning = "Unknown" if str(name).casefold() == "unknown" else expression_name(str(name))
-        if meaning not in VOTE_NAMES:
+        place = vote_place(str(name))
+        if place is None:
             raise InputError(f"{path}: vote_columns names {name!r}, which is no known expression")
-        places.append(VOTE_NAMES.index(meaning))
+        places.append(place)
     return places

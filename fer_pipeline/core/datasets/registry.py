@@ -12,7 +12,11 @@ from typing import cast
 
 from fer_pipeline.core.datasets.affectnet import AffectNet
 from fer_pipeline.core.datasets.base import Format
+from fer_pipeline.core.datasets.fer2013 import Fer2013
+from fer_pipeline.core.datasets.ferplus import FerPlus
+from fer_pipeline.core.datasets.folders import Folders
 from fer_pipeline.core.datasets.hf_parquet import HfParquet
+from fer_pipeline.core.datasets.plain_csv import PlainCsv
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.storage import Location
 
@@ -24,7 +28,10 @@ _OF_A_FORMAT = (
     *("recognise", "lists", "roles", "batches", "count_rows", "photo_key", "photo_group"),
     *("photo_sizes", "stored_sizes", "read_photos"),
 )
-_BUILT_IN: Mapping[str, Format] = {one.name: cast(Format, one) for one in (AffectNet, HfParquet)}
+_BUILT_IN: Mapping[str, Format] = {
+    one.name: cast(Format, one)
+    for one in (AffectNet, PlainCsv, Fer2013, FerPlus, Folders, HfParquet)
+}
 _GENERAL = ("fer2013", "affectnet-2021", "hf-parquet", "folders", "csv")
 """Formats whose layout a more particular one also has, the more particular ones first: FER+ is
 FER2013's file with another beside it, and any table of faces is a CSV file."""

@@ -19,10 +19,23 @@ from fer_pipeline.core.labels import VOTE_NAMES
 TRAIN, TEST = "train", "test"
 """The two lists of a data set that comes without splits."""
 
+UNKNOWN_SPLIT = "unknown_split"
+"""Reason of a rejected row that names no split, or one that is no known one."""
+
 TEST_SHARE = 0.2
 """Share of groups that are the locked test of a data set without splits."""
 
+_GIVEN: Mapping[str, str] = {
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "publictest"), "validation"),
+    **dict.fromkeys(("test", "testing", "privatetest"), TEST),
+}
+
 Column: TypeAlias = pa.Array | npt.NDArray[Any] | Sequence[object]
+Tests: TypeAlias = Mapping[
+    str, tuple[npt.NDArray[np.bool_], Sequence[str | None] | pa.ChunkedArray | None]
+]
+"""For each reason to reject a row, those of n rows it holds for, (n,), and the texts that tell."""
 
 
 def kept_table(
@@ -102,6 +115,31 @@ def rejected_table(
         pa.array(cut, pa.string()),
     ]
     return pa.Table.from_arrays(columns_, schema=REJECTED_SCHEMA)
+
+
+def first_reasons(
+    tests: Tests,
+) -> tuple[npt.NDArray[np.bool_], list[str], list[str]]:
+    """Which of n rows are rejected, and the reason and the value of each that is.
+
+    Of several reasons the first one counts.
+    """
+    bad = np.any([holds for holds, _ in tests.values()], axis=0)
+    reasons, values = [], []
+    for at in np.flatnonzero(bad).tolist():
+        reason, texts = next(
+            (reason, texts) for reason, (holds, texts) in tests.items() if holds[at]
+        )
+        value = texts[at] if texts is not None else ""
+        reasons.append(reason)
+        # Of a column of a million cells the few that are wrong are made Python's own.
+        values.append((value.as_py() if isinstance(value, pa.Scalar) else value) or "")
+    return bad, reasons, values
+
+
+def given_list(split: str) -> str | None:
+    """The list (`train`, `validation`, `test`) that a word for a split means, None for another."""
+    return _GIVEN.get(split.strip().casefold())
 
 
 def votes_column(

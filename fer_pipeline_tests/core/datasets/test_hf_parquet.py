@@ -37,7 +37,7 @@ def test_files_as_long_as_the_lists_of_fer2013_are_called_by_its_name(tmp_path, 
     for name, rows in (("train", 4), ("validation", 2)):
         write_split(tmp_path, name, [0] * rows)
     assert open_dataset("hf-parquet", tmp_path).title == "hf-parquet"
-    monkeypatch.setattr(hf_parquet, "_FER2013_ROWS", {"train": 4, "validation": 2, "test": 2})
+    monkeypatch.setattr(hf_parquet, "OFFICIAL_ROWS", {"train": 4, "validation": 2, "test": 2})
     assert open_dataset("hf-parquet", tmp_path).title == "FER2013"
     write_split(tmp_path, "test", [0] * 3)
     assert open_dataset("hf-parquet", tmp_path).title == "hf-parquet"

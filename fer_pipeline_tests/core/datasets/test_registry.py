@@ -7,7 +7,7 @@ from fer_pipeline.core.labels import NAMES
 
 
 def test_unknown_format_is_an_input_error_that_lists_the_known_ones(tmp_path):
-    with pytest.raises(InputError, match=r"'affectnot'.*affectnet, hf-parquet"):
+    with pytest.raises(InputError, match=r"'affectnot'.*affectnet, .*hf-parquet"):
         open_dataset("affectnot", tmp_path)
 
 
