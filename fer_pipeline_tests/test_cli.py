@@ -47,7 +47,7 @@ def _is_one_sentence(ended: Ended, *words: str) -> bool:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("--dataset", "imagenet", "--root", "."), ("'imagenet'", "affectnet, csv")),
+        (("--dataset", "imagenet", "--root", "."), ("'imagenet'", "affectnet, affectnet-2021")),
         (("--dataset", "affectnet", "--root", "nowhere"), ("nowhere", "--root")),
         (("--dataset", "affectnet", "--root", "empty"), ("empty", "training.csv")),
         (("--dataset", "hf-parquet", "--root", "empty"), ("empty", "--root")),

@@ -127,7 +127,9 @@ def test_unknown_format_among_several_is_an_input_error_with_the_known_ones(
     two: list[dict[str, str]], tmp_path: Path
 ) -> None:
     wrong = [two[0], {"dataset": "imagenet", "root": "/b"}]
-    with pytest.raises(InputError, match=r"datasets\.1\.dataset.*'imagenet'.*affectnet, csv"):
+    with pytest.raises(
+        InputError, match=r"datasets\.1\.dataset.*'imagenet'.*affectnet, affectnet-2021"
+    ):
         run_settings(tmp_path, datasets=wrong)
 
 

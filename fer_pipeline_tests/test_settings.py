@@ -131,7 +131,7 @@ def test_run_keeps_what_else_stands_in_the_settings_file(tmp_path: Path) -> None
         ({"preset": "huge"}, ["preset", "'smoke', 'cpu' or 'gpu'"]),
         ({"seed": -1}, ["seed", "greater than or equal to 0"]),
         ({"minutes": 0}, ["minutes", "greater than 0"]),
-        ({"dataset": "imagenet"}, ["dataset", "affectnet, csv"]),
+        ({"dataset": "imagenet"}, ["dataset", "affectnet, affectnet-2021"]),
         ({"streams": ("six_class",)}, ["'six_class'", "five_class"]),
         ({"streams": ()}, ["streams", "at least one"]),
         ({"label_source": "rumour"}, ["label_source", "'listed' or 'votes'"]),

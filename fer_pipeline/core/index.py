@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 
 from fer_pipeline.core.datasets.base import INDEX_SCHEMA, REJECTED_SCHEMA, DataSet
 from fer_pipeline.core.datasets.csv_rows import ahead
+from fer_pipeline.core.datasets.trees import names_in
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import file_digest, published, scratch_folder, text_digest
-from fer_pipeline.core.storage import Location, file_stamps, files_in, is_folder, parquet_source
+from fer_pipeline.core.storage import Location, file_stamps, is_folder, parquet_source
 
 INDEX_FILE = "file_list_index.parquet"
 REJECTED_FILE = "rejected.parquet"
@@ -131,7 +132,7 @@ def lists_digest(dataset: DataSet) -> str:
 
 
 def _names_digest(folder: Location) -> str:
-    return text_digest(*(path.name for path in files_in(folder, "*")))
+    return text_digest(*sorted(names_in(folder)))
 
 
 def count_kept_and_rejected(

@@ -35,7 +35,6 @@ _COLUMNS = (
 _BOX = _COLUMNS[1:5]
 _LANDMARKS = "facial_landmarks"
 _NUMBERS = (*_BOX, "valence", "arousal")
-_NOT_DEFINED = -2.0
 
 
 @dataclass(frozen=True)
@@ -192,14 +191,9 @@ class AffectNet(PhotoFiles):
             photo_root=annotation,
             annotation=annotation,
             box=[columns.int32_or_null(cells[column], has_box) for column in _BOX],
-            valence=_affect(cells["valence"]),
-            arousal=_affect(cells["arousal"]),
+            valence=columns.affect(cells["valence"]),
+            arousal=columns.affect(cells["arousal"]),
         )
-
-
-def _affect(values: npt.NDArray[np.float64]) -> pa.Array:
-    undefined = ~np.isfinite(values) | (values == _NOT_DEFINED)
-    return pa.array(values.astype(np.float32), mask=undefined)
 
 
 def _row_text(table: pa.Table, at: int) -> str:

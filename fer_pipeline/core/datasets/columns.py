@@ -16,6 +16,7 @@ from fer_pipeline.core.labels import CODES, expression_name
 
 _MISSING = ("", "null", "nan", "none", "na", "n/a", "\\n")
 _LONGEST_MISSING = max(map(len, _MISSING))
+_NOT_DEFINED = -2.0
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$"
 
 
@@ -68,6 +69,12 @@ def int32_or_null(
     """Float values rounded to int32, null where NaN or not `valid`."""
     keep = np.isfinite(values) if valid is None else valid
     return pa.array(np.where(keep, np.rint(values), 0).astype(np.int32), mask=~keep)
+
+
+def affect(values: npt.NDArray[np.float64]) -> pa.Array:
+    """Valence or arousal as AffectNet writes it as float32, null where NaN or -2 (not defined)."""
+    undefined = ~np.isfinite(values) | (values == _NOT_DEFINED)
+    return pa.array(values.astype(np.float32), mask=undefined)
 
 
 def unsafe_path(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:

@@ -11,12 +11,18 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
 from fer_pipeline.core.datasets.affectnet import AffectNet
+from fer_pipeline.core.datasets.affectnet_2021 import AffectNet2021
+from fer_pipeline.core.datasets.affectnet_plus import AffectNetPlus
 from fer_pipeline.core.datasets.base import Format
+from fer_pipeline.core.datasets.ck_plus import CkPlus
+from fer_pipeline.core.datasets.expw import Expw
+from fer_pipeline.core.datasets.fei import Fei
 from fer_pipeline.core.datasets.fer2013 import Fer2013
 from fer_pipeline.core.datasets.ferplus import FerPlus
 from fer_pipeline.core.datasets.folders import Folders
 from fer_pipeline.core.datasets.hf_parquet import HfParquet
 from fer_pipeline.core.datasets.plain_csv import PlainCsv
+from fer_pipeline.core.datasets.raf_db import RafDb
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.storage import Location
 
@@ -30,9 +36,12 @@ _OF_A_FORMAT = (
 )
 _BUILT_IN: Mapping[str, Format] = {
     one.name: cast(Format, one)
-    for one in (AffectNet, PlainCsv, Fer2013, FerPlus, Folders, HfParquet)
+    for one in (
+        *(AffectNet, AffectNet2021, AffectNetPlus, CkPlus, PlainCsv, Expw, Fei, Fer2013, FerPlus),
+        *(Folders, HfParquet, RafDb),
+    )
 }
-_GENERAL = ("fer2013", "affectnet-2021", "hf-parquet", "folders", "csv")
+_GENERAL = ("fer2013", "affectnet-2021", "folders", "csv")
 """Formats whose layout a more particular one also has, the more particular ones first: FER+ is
 FER2013's file with another beside it, and any table of faces is a CSV file."""
 

@@ -30,6 +30,8 @@ _GIVEN: Mapping[str, str] = {
     **dict.fromkeys(("val", "valid", "validation", "dev", "publictest"), "validation"),
     **dict.fromkeys(("test", "testing", "privatetest"), TEST),
 }
+_JSON = json.JSONEncoder(ensure_ascii=False)
+"""Made once: `json.dumps` makes one for each row."""
 
 Column: TypeAlias = pa.Array | npt.NDArray[Any] | Sequence[object]
 Tests: TypeAlias = Mapping[
@@ -158,7 +160,7 @@ def attribute_text(attributes: Mapping[str, str]) -> str | None:
     A JSON object with sorted names; None where nothing is known.
     """
     known = {name: value for name, value in sorted(attributes.items()) if value}
-    return json.dumps(known, ensure_ascii=False) if known else None
+    return _JSON.encode(known) if known else None
 
 
 def dealt_list(group: str) -> str:

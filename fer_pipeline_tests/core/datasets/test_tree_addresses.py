@@ -1,0 +1,49 @@
+"""Trees of small files that stand in an object store: all as it is on this machine."""
+
+from pathlib import Path
+
+import pytest
+
+from fer_pipeline.core.datasets import find_format, open_dataset
+from fer_pipeline.core.storage import as_location
+from fer_pipeline_tests.core.datasets.reading import all_rows
+from fer_pipeline_tests.core.datasets.tree_releases import (
+    affectnet_2021,
+    affectnet_plus,
+    ck_plus,
+    expw,
+    fei,
+    raf_db,
+)
+
+
+def _expw(root: Path) -> Path:
+    return expw(root, ["a.jpg 0 1 2 30 40 50.5 6", "a.jpg 1 1 2 30"], {"a.jpg": b"x"})
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "options"),
+    [
+        ("affectnet-2021", affectnet_2021, {}),
+        ("affectnet-plus", affectnet_plus, {}),
+        ("ck-plus", ck_plus, {}),
+        ("expw", _expw, {}),
+        ("fei", fei, {}),
+        ("raf-db", raf_db, {}),
+        ("raf-db", raf_db, {"raf-db.pictures": "original"}),
+    ],
+)
+def test_rows_and_photos_are_the_same_in_a_store(tmp_path, name, make, options):
+    root = make(tmp_path / "root")
+    store = as_location("memory://trees/here")
+    for path in filter(Path.is_file, root.rglob("*")):
+        store.fs.pipe(f"{store.path}/{path.relative_to(root).as_posix()}", path.read_bytes())
+    try:
+        here, there = (open_dataset(name, place, None, options) for place in (root, store))
+        assert find_format(name).recognise(store)
+        assert all_rows(there) == all_rows(here)
+        photos = [(row["list"], row["image_path"]) for row in all_rows(here)[0]]
+        assert there.photo_sizes(photos).tolist() == here.photo_sizes(photos).tolist()
+        assert list(there.read_photos(photos[:2])) == list(here.read_photos(photos[:2]))
+    finally:
+        store.fs.rm("/trees", recursive=True)
