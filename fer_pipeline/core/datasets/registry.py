@@ -25,7 +25,7 @@ _OF_A_FORMAT = (
     *("photo_sizes", "stored_sizes", "read_photos"),
 )
 _BUILT_IN: Mapping[str, Format] = {one.name: cast(Format, one) for one in (AffectNet, HfParquet)}
-_GENERAL = ("fer2013", "affectnet-2021", "hf-parquet", "folders", "csv")
+_GENERAL = ("fer2013", "affectnet-2021", "folders", "csv")
 """Formats whose layout a more particular one also has, the more particular ones first: FER+ is
 FER2013's file with another beside it, and any table of faces is a CSV file."""
 
