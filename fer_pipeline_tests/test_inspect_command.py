@@ -166,6 +166,7 @@ def test_leftovers_of_another_set_are_a_problem_and_dataset_overrules(
     guessed = here("inspect", release, "--json").answer
     assert guessed["format"] == "affectnet"
     assert list(guessed["also"]) == ["hf-parquet"]
+    assert any("looks like hf-parquet too" in problem for problem in guessed["problems"])
     named = here("inspect", release, "--dataset", "hf-parquet", "--json").answer
     assert named["format"] == "hf-parquet"
     assert any("looks like affectnet too" in problem for problem in named["problems"])
