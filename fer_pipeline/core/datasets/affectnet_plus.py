@@ -34,7 +34,7 @@ class AffectNetPlus(AnnotatedFolders):
     """AffectNet+ under `root`; a split that isn't there is left out."""
 
     name = "affectnet-plus"
-    layout = "images/ and annotations/ with a JSON file for each photo"
+    layout = "train_set/ and validation_set/ with images/ and annotations/N.json"
     endings = (".json",)
     parents = ("", "human_annotated", "AffectNet+/human_annotated")
     remedy = (
