@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -38,9 +39,13 @@ def labels(as_json: Json = False) -> None:
     for owner, table in tables.items():
         if table:
             columns.setdefault(tuple(sorted(table.items())), []).append(owner)
-    shown = Table(
-        "expression", "code", "spellings", *(escape(", ".join(of)) for of in columns.values())
-    )
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for head in ("expression", "code"):
+        shown.add_column(head, no_wrap=True)
+    shown.add_column("spellings", overflow="fold")
+    for owners in columns.values():
+        longest = max(map(len, owners))
+        shown.add_column(escape(",\n".join(owners)), min_width=longest + 1)
     for one in expressions:
         written = (one["written"].get(owners[0], ()) for owners in columns.values())
         shown.add_row(
