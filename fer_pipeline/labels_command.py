@@ -39,13 +39,12 @@ def labels(as_json: Json = False) -> None:
     for owner, table in tables.items():
         if table:
             columns.setdefault(tuple(sorted(table.items())), []).append(owner)
-    shown = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    shown = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for head in ("expression", "code"):
         shown.add_column(head, no_wrap=True)
-    shown.add_column("spellings", overflow="fold")
+    shown.add_column("spellings", min_width=12)
     for owners in columns.values():
-        longest = max(map(len, owners))
-        shown.add_column(escape(",\n".join(owners)), min_width=longest + 1)
+        shown.add_column(escape("\n".join(owners)), min_width=max(map(len, owners)))
     for one in expressions:
         written = (one["written"].get(owners[0], ()) for owners in columns.values())
         shown.add_row(
