@@ -14,7 +14,8 @@ from fer_pipeline.assets.steps import step
 from fer_pipeline.core.crop_set import read_crop_set
 from fer_pipeline.core.datasets.base import UNKNOWN_LABEL
 from fer_pipeline.core.index import count_kept_and_rejected, rejected_rows, row_batches
-from fer_pipeline.core.labels import CODES, NAMES
+from fer_pipeline.core.inspection import unknown_labels
+from fer_pipeline.core.labels import CODES
 from fer_pipeline.core.manifest import missing_classes, published_manifest_hash, read_manifest
 from fer_pipeline.core.splits import groups_on_two_sides
 from fer_pipeline.core.storage import parquet_source
@@ -247,25 +248,20 @@ def _every_row_accounted_for(asset: dg.AssetKey, settings: Settings) -> dg.Asset
 
 
 def _no_unknown_label(asset: dg.AssetKey, settings: Settings) -> dg.AssetCheckResult:
-    unknown = rejected_rows(settings.index_folder, UNKNOWN_LABEL).to_pylist()
+    unknown = rejected_rows(settings.index_folder, UNKNOWN_LABEL)
     stops = settings.unknown_labels == "stop"
-    files = settings.open_dataset().lists()
-    lines = [
-        f"{files[row['list']][0]}, row {row['row']}: {row['value']!r}" for row in unknown[:_FEW]
-    ]
-    names = ", ".join(f"{code} {name}" for code, name in enumerate(NAMES))
+    remedy = "correct the list, or set unknown_labels to reject to go on without these rows"
     return dg.AssetCheckResult(
-        passed=not unknown,
+        passed=not unknown.num_rows,
         asset_key=asset,
         check_name="no_unknown_label",
         severity=dg.AssetCheckSeverity.ERROR if stops else dg.AssetCheckSeverity.WARN,
         description=(
-            f"{len(unknown)} rows have a label in no table: {'; '.join(lines)} (known: {names}). "
-            "Correct the list, or set unknown_labels to reject to go on without these rows."
-            if unknown
+            f"{unknown_labels(settings.open_dataset(), unknown)}: {remedy}"
+            if unknown.num_rows
             else "every label is known"
         ),
-        metadata={"rows": len(unknown)},
+        metadata={"rows": unknown.num_rows},
     )
 
 

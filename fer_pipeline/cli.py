@@ -20,8 +20,10 @@ from fer_pipeline.core.storage import storage_problem
 from fer_pipeline.data_sources import data_set_options, read_dataset_options
 from fer_pipeline.elsewhere import adopt, bundle
 from fer_pipeline.export_command import export
+from fer_pipeline.inspect_command import inspect
+from fer_pipeline.labels_command import labels
 from fer_pipeline.live_command import live
-from fer_pipeline.options import Home, Json
+from fer_pipeline.options import DatasetOptions, Home, Json
 from fer_pipeline.recognise_command import recognise
 from fer_pipeline.serve_command import serve
 from fer_pipeline.settings import DEFAULT_HOME, Settings
@@ -38,6 +40,8 @@ app = typer.Typer(
     help="From raw face lists to an evaluated expression model, in one lineage graph.",
 )
 
+app.command()(inspect)
+app.command()(labels)
 app.command()(recognise)
 app.command()(live)
 app.command()(sweep)
@@ -56,14 +60,6 @@ Root = Annotated[
     typer.Option(
         metavar="PLACE",
         help="Folder or address (s3://...) that holds the data set; one for each --dataset.",
-    ),
-]
-DatasetOptions = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--dataset-option",
-        metavar="FORMAT.OPTION=VALUE",
-        help="Choose how a format is read (docs/datasets.md); may be given again.",
     ),
 ]
 Preset = Annotated[str | None, typer.Option(help="smoke, cpu or gpu.")]

@@ -13,7 +13,12 @@ from pydantic import (
 )
 from pydantic_settings import TomlConfigSettingsSource
 
-from fer_pipeline.core.datasets import faces_are_cropped, format_names, open_datasets
+from fer_pipeline.core.datasets import (
+    faces_are_cropped,
+    find_format,
+    format_names,
+    open_datasets,
+)
 from fer_pipeline.core.datasets.base import DataSet
 from fer_pipeline.core.datasets.mixed import mixed_name, source_names
 from fer_pipeline.core.datasets.registry import check_options
@@ -64,6 +69,7 @@ class DataSets:
         root: Location | None
         datasets: tuple[DataSource, ...]
         dataset_options: Mapping[str, str]
+        copies_across: bool
 
     def open_dataset(self) -> DataSet:
         """The data set these settings name; raises InputError when there is none."""
@@ -85,6 +91,11 @@ class DataSets:
     def data_set(self) -> str | None:
         """The name of the data set, or of the mixture; None where none is chosen."""
         return mixed_name(source_names(self.formats)) if self.formats else None
+
+    @property
+    def compares_across(self) -> bool:
+        """Whether pictures of two data sets are compared: there are two, and that isn't off."""
+        return self.copies_across and len(self.sources) > 1
 
     @property
     def all_cropped(self) -> bool:
@@ -126,9 +137,13 @@ class Remembered(TomlConfigSettingsSource):
 
 
 def checked_format(value: str) -> str:
-    """A known format; raises ValueError with the known ones for another."""
+    """A known format; raises ValueError with the known ones for another, or of a broken package."""
     if value not in format_names():
         raise ValueError(f"{value!r} is no known format: choose one of {', '.join(format_names())}")
+    try:
+        find_format(value)
+    except InputError as error:
+        raise ValueError(str(error)) from error
     return value
 
 

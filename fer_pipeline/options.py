@@ -20,3 +20,11 @@ Model = Annotated[
         "address such as models:/fer-five_class@champion.",
     ),
 ]
+DatasetOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dataset-option",
+        metavar="FORMAT.OPTION=VALUE",
+        help="Choose how a format is read (docs/datasets.md); may be given again.",
+    ),
+]

@@ -48,6 +48,7 @@ from fer_pipeline.data_sources import (
     one_or_several,
 )
 from fer_pipeline.label_settings import LabelSettings
+from fer_pipeline.manifest_settings import ManifestSettings
 from fer_pipeline.places import Places, state_folder_of
 from fer_pipeline.service_settings import ServiceSettings
 from fer_pipeline.streams import DEFAULT_STREAMS, STREAMS
@@ -77,7 +78,7 @@ RUN_OPTIONS = (
 """The settings a run is made of: given as options of `run`, remembered in settings.toml."""
 
 
-class Settings(BaseSettings, LabelSettings, ServiceSettings, DataSets, Places):
+class Settings(BaseSettings, LabelSettings, ManifestSettings, ServiceSettings, DataSets, Places):
     """The settings of one home folder."""
 
     model_config = SettingsConfigDict(env_prefix="FER_", extra="ignore", frozen=True)
@@ -116,10 +117,6 @@ class Settings(BaseSettings, LabelSettings, ServiceSettings, DataSets, Places):
     detect: Literal["missing", "always"] = Field(
         "missing", description="Ask the face detector for faces without a box, or for all."
     )
-    unknown_labels: Literal["stop", "reject"] = Field(
-        "stop", description="Stop at a label in no table, or go on without its row."
-    )
-    dev_share: float = Field(0.1, gt=0, lt=1, description="Share of train groups carved as dev.")
     crop_margin: float = Field(0.12, ge=0, le=1, description="Margin around the box, each side.")
     min_face: int = Field(16, ge=1, description="Boxes under this many pixels are too small.")
     align: bool = Field(
@@ -160,9 +157,6 @@ class Settings(BaseSettings, LabelSettings, ServiceSettings, DataSets, Places):
     )
     review_password: SecretStr | None = Field(
         None, description="Password of the labelling page, where others than this machine see it."
-    )
-    corrections_on_test: bool = Field(
-        False, description="Apply corrected labels to the locked test split too."
     )
     label_issue_folds: int = Field(
         3, ge=2, description="Folds whose models look for wrong labels in each other's faces."

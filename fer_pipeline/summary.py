@@ -69,6 +69,8 @@ def run_summary(settings: Settings, states: Sequence[AssetState]) -> dict[str, A
     sources = source_counts(index or {}, manifest or {})
     if len(sources) > 1:
         found["sources"] = sources
+        if manifest is not None and "near_copies_across_sets" in manifest:
+            found["near_copies_across_sets"] = manifest["near_copies_across_sets"]
     crops = "face_crops" in metadata
     found["faces"] = read_crop_set(settings.crops_folder).statuses if crops else {}
     found["streams"] = {
@@ -156,6 +158,9 @@ def summary_tables(found: Mapping[str, Any]) -> list[Table]:
     faces = Table("faces of the manifest", "number")
     for split, count in found.get("rows_by_split", {}).items():
         faces.add_row(f"split {split}", f"{count:,}")
+    if found.get("near_copies_across_sets"):
+        copies = f"{found['near_copies_across_sets']:,}"
+        faces.add_row("photos that another data set has in other bytes", copies)
     for status, count in found.get("faces", {}).items():
         if count:
             faces.add_row(f"status {status}", f"{count:,}")

@@ -29,7 +29,9 @@ _VERSIONS: Mapping[str, _Version] = {
     ),
     "expression_summary": _Version(1, ("wanted_classes", "seed", *_BOUNDS)),
     "class_manifest": _Version(
-        4, ("wanted_classes", "label_source", "dev_share", "seed", "corrections_on_test"), _TIES
+        4,
+        ("wanted_classes", "label_source", "dev_share", "seed", "corrections_on_test"),
+        (*_TIES, "compares_across"),
     ),
     "face_crops": _Version(2, _CROP, ("cropped_by_option",)),
     "crop_report": _Version(1, ("seed",)),

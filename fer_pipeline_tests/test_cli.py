@@ -238,7 +238,7 @@ def test_unknown_label_stops_the_run_with_code_2(drawn_release: Path, tmp_path: 
     )
     assert ended.code == 2, ended.err
     assert "Traceback" not in ended.err
-    assert "check no_unknown_label: 1 rows have a label in no table" in ended.words
+    assert "check no_unknown_label: 1 row with a label in no table" in ended.words
     assert "training.csv, row " in ended.words
     assert "set unknown_labels to reject" in ended.words
     assert not (tmp_path / "home" / "manifest").exists()

@@ -137,7 +137,7 @@ def test_unknown_format_among_several_is_an_input_error_with_the_known_ones(
 ) -> None:
     wrong = [two[0], {"dataset": "imagenet", "root": "/b"}]
     with pytest.raises(
-        InputError, match=r"datasets\.1\.dataset.*'imagenet'.*affectnet, affectnet-20"
+        InputError, match=r"datasets\.1\.dataset.*'imagenet'.*affectnet, affectnet-2021"
     ):
         run_settings(tmp_path, datasets=wrong)
 

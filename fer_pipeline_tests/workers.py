@@ -44,7 +44,7 @@ _LONG = (
     "core/test_elsewhere.py",
     "test_hostile_photos.py",
     "test_sweep.py",
-    "test_mixed_run.py",
+    "test_all_formats.py",
     "service/test_serve.py",
     "service/test_mlflow_serving.py",
 )

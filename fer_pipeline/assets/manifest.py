@@ -93,7 +93,9 @@ def manifest_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                 seed=settings.seed,
                 corrections=corrections,
                 correct_test=settings.corrections_on_test,
+                across=settings.crop_settings.bounds if settings.compares_across else None,
                 on_hashed=tell_progress(context, "photos of equal size compared"),
+                on_compared=tell_progress(context, "photos compared with other data sets'"),
             )
             folder = settings.manifest_folder
             return dg.MaterializeResult(
@@ -123,6 +125,11 @@ def manifest_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                     "left_out": counts_table(summary.left_out, ("reason", "index rows")),
                     "excluded": counts_table(summary.excluded, ("reason", "faces")),
                     "identical_photos": summary.identical_photos,
+                    **(
+                        {"near_copies_across_sets": summary.near_copies_across_sets}
+                        if settings.compares_across
+                        else {}
+                    ),
                     "photos_missing": summary.photos_missing,
                     "summary": dg.MetadataValue.json(asdict(summary)),
                 },

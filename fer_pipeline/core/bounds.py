@@ -42,3 +42,6 @@ class Bounds:
                 f"{width}x{height} pixels of {pixel_bytes} bytes, "
                 f"more than {self.max_decoded_bytes} bytes"
             )
+
+
+DEFAULT_BOUNDS = Bounds()

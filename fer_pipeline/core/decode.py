@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fer_pipeline.core.bounds import Bounds, UnreadableError
+from fer_pipeline.core.bounds import DEFAULT_BOUNDS, Bounds, UnreadableError
 from fer_pipeline.core.jpeg import (
     JPEG_END,
     JpegHeader,
@@ -25,8 +25,6 @@ from fer_pipeline.core.orientation import AS_STORED, swaps_sides, upright, uprig
 from fer_pipeline.core.pictures import read_jpeg_with_opencv, read_picture
 
 __all__ = ["Bounds", "Photo", "UnreadableError", "View", "decode", "open_photo", "photo_of"]
-
-_DEFAULT_BOUNDS = Bounds()
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class Photo(Protocol):
         ...
 
 
-def open_photo(data: bytes, bounds: Bounds = _DEFAULT_BOUNDS) -> Photo:
+def open_photo(data: bytes, bounds: Bounds = DEFAULT_BOUNDS) -> Photo:
     """The photo in these bytes; raises UnreadableError for what is no photo within the bounds.
 
     JPEGs are decoded when a view is asked for, all else at once: the first frame, as 8-bit RGB.
@@ -78,7 +76,7 @@ def photo_of(pixels: npt.NDArray[np.uint8]) -> Photo:
     return _PixelPhoto(pixels)
 
 
-def decode(data: bytes, bounds: Bounds = _DEFAULT_BOUNDS) -> npt.NDArray[np.uint8]:
+def decode(data: bytes, bounds: Bounds = DEFAULT_BOUNDS) -> npt.NDArray[np.uint8]:
     """Decode the first frame to uint8 RGB, shape (height, width, 3), EXIF orientation applied.
 
     Raises UnreadableError when the bytes are empty, damaged, truncated, no picture, or beyond

@@ -113,3 +113,17 @@ def vote_place(text: str) -> int | None:
 def known_aliases() -> str:
     """Every spelling that `expression_name` accepts, for error messages."""
     return ", ".join(sorted(_BY_KEY))
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """The words that `expression_name` takes for an expression, its own name first.
+
+    Case, blanks, dashes and underscores don't matter.
+    """
+    return (name.casefold(), *(alias for alias, meant in _ALIASES.items() if meant == name))
+
+
+def known_labels(written: Mapping[str, str]) -> str:
+    """What lists may write, for error messages: the numbers of a format's table, and names."""
+    numbers = ", ".join(f"{label} {name}" for label, name in written.items())
+    return f"{numbers}; or a name: {known_aliases()}" if numbers else f"names: {known_aliases()}"

@@ -4,7 +4,7 @@ Everything an index row can become is counted: a manifest row, or left out with 
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from fer_pipeline.core.bounds import DEFAULT_BOUNDS, Bounds
 from fer_pipeline.core.corrected_labels import LOCKED_TEST, CorrectedLabels, decide
 from fer_pipeline.core.corrections import Correction
 from fer_pipeline.core.datasets.base import VOTES_TYPE, DataSet, Photo, Role, carved_lists
@@ -23,7 +24,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import published
 from fer_pipeline.core.index import BAD_BOX, CONFLICTING_LABEL, row_batches
 from fer_pipeline.core.labels import CODES, NAMES
-from fer_pipeline.core.photo_copies import copies_disagree, find_copies
+from fer_pipeline.core.photo_copies import Told, copies_disagree, find_copies
 from fer_pipeline.core.splits import deal
 from fer_pipeline.core.storage import Location, parquet_source
 from fer_pipeline.core.votes import chosen_expression, of_votes
@@ -79,7 +80,8 @@ class ManifestSummary:
     counts faces whose label was corrected, `corrections_left` those whose correction was not
     applied, by reason (see `corrected_labels.py`); together they are all faces with corrections.
     `corrections_taken` is the digest of what these came to, see `CorrectedLabels`.
-    `rows_by_source` are the rows by split of each data set.
+    `near_copies_across_sets` counts photos of a mixture that joined the group of another data set's
+    photo without having its bytes. `rows_by_source` are the rows by split of each data set.
     """
 
     rows_indexed: int
@@ -90,6 +92,7 @@ class ManifestSummary:
     photos_missing: int
     photos_hashed: int
     identical_photos: int
+    near_copies_across_sets: int
     manifest_hash: str
     corrected: int
     corrections_taken: str
@@ -108,14 +111,17 @@ def build_manifest(
     seed: int,
     corrections: Sequence[Correction] = (),
     correct_test: bool = False,
-    on_hashed: Callable[[int, int], None] | None = None,
+    across: Bounds | None = DEFAULT_BOUNDS,
+    on_hashed: Told | None = None,
+    on_compared: Told | None = None,
 ) -> ManifestSummary:
     """Write `class_manifest.parquet` and `file_list.csv` into `folder`.
 
     `classes` are the names to keep. `corrections` change labels before that choice; without
-    `correct_test` the test split is the same, whatever they say. `on_hashed` is told photos hashed
-    and photos to hash. Raises InputError when no row is left, or votes are asked of a data set
-    without them.
+    `correct_test` the test split is the same, whatever they say. `across` bounds what is decoded to
+    find pictures that two data sets of a mixture hold in other bytes; None looks for none.
+    `on_hashed` and `on_compared` are told photos done and to do. Raises InputError when no row is
+    left, or votes are asked of a data set without them.
     """
     roles = dataset.roles()
     decided = decide(
@@ -123,7 +129,9 @@ def build_manifest(
     )
     rows = _wanted_rows(index_folder, classes, label_source, decided)
     _check_any(rows.table.num_rows, index_folder, classes)
-    photos = find_copies(dataset, photos_of(rows.table), on_hashed)
+    photos = find_copies(
+        dataset, photos_of(rows.table), on_hashed, across=across, on_compared=on_compared
+    )
     group = photos.group
     locked = _locked(rows, group, roles) if not correct_test else np.zeros(len(group), bool)
     locked_faces = len(pc.unique(rows.table["face_id"].filter(pa.array(locked))))
@@ -186,6 +194,7 @@ def build_manifest(
         photos_missing=photos.missing,
         photos_hashed=photos.hashed,
         identical_photos=photos.identical,
+        near_copies_across_sets=photos.near_across,
         manifest_hash=manifest_hash(manifest),
         corrected=len(decided.codes) - locked_faces,
         corrections_taken=decided.digest,

@@ -1,6 +1,7 @@
 """Which photos are the same one under several addresses, by size and then by content.
 
-Content hashes are taken only of photos that can be copies, never of all.
+Content hashes are taken only of photos that can be copies, never of all. In a mixture, photos of
+two data sets are also compared by what they show, see `copies_across.py`.
 """
 
 import hashlib
@@ -10,7 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from fer_pipeline.core.bounds import Bounds
+from fer_pipeline.core.copies_across import pairs_across
 from fer_pipeline.core.datasets.base import DataSet, Photo
+
+Told = Callable[[int, int], None]
+"""Is told how many are done and how many there are to do."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +24,8 @@ class PhotoCopies:
     """What is known of the photos at n addresses.
 
     `content_hash` and `group` are (n,), the hash empty where the photo is like no other in size.
-    `missing`, `hashed` and `identical` count photos.
+    `missing`, `hashed` and `identical` count photos, `near_across` those that joined another
+    group since another data set has the same picture in other bytes.
     """
 
     content_hash: npt.NDArray[np.object_]
@@ -26,16 +33,22 @@ class PhotoCopies:
     missing: int
     hashed: int
     identical: int
+    near_across: int
 
 
 def find_copies(
     dataset: DataSet,
     addresses: Sequence[Photo],
-    on_hashed: Callable[[int, int], None] | None = None,
+    on_hashed: Told | None = None,
+    *,
+    across: Bounds | None = None,
+    on_compared: Told | None = None,
 ) -> PhotoCopies:
-    """The group of each address, photos of equal size being hashed.
+    """The group of each address: that of the photo, or of the first of its copies by key.
 
-    `on_hashed` is told photos hashed and photos to hash.
+    Photos of equal size are hashed. With `across`, the bounds of what is decoded, those of
+    different data sets of a mixture are also compared by what they show. `on_hashed` and
+    `on_compared` are told photos hashed, or compared, and photos to do.
     """
     keys = np.array([dataset.photo_key(address) for address in addresses], dtype=object)
     unique, first, photo = np.unique(keys, return_index=True, return_inverse=True)
@@ -52,20 +65,58 @@ def find_copies(
             hashes[place] = hashlib.blake2b(data, digest_size=16).hexdigest()
         if on_hashed and done % 1000 == 0:
             on_hashed(done, len(to_hash))
-    # The smallest key of a set of copies names their group; a photo without copies names its own.
     leader = np.arange(len(unique))
     smallest: dict[str, int] = {}
     for place in np.sort(to_hash):
         if hashes[place]:
             leader[place] = smallest.setdefault(hashes[place], int(place))
-    group = np.array([dataset.photo_group(stored[place]) for place in leader], dtype=object)
+    repeated = np.flatnonzero(leader != np.arange(len(unique)))
+    identical = np.stack([leader[repeated], repeated], axis=1)
+    group = np.array([dataset.photo_group(address) for address in stored], dtype=object)
+    group, _ = _joined(group, identical)
+    joined = 0
+    if across is not None and len(dataset.parts()) > 1:
+        seen = np.flatnonzero((sizes > 0) & (leader == np.arange(len(unique))))
+        seen = seen[np.argsort(first[seen])]
+        pairs = pairs_across(dataset, [stored[place] for place in seen], across, on_compared)
+        group, joined = _joined(group, seen[pairs])
     return PhotoCopies(
         content_hash=hashes[photo],
         group=group[photo],
         missing=int((sizes < 0).sum()),
         hashed=len(to_hash),
-        identical=int((leader != np.arange(len(unique))).sum()),
+        identical=len(repeated),
+        near_across=joined,
     )
+
+
+def _joined(
+    group: npt.NDArray[np.object_], pairs: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.object_], int]:
+    """The groups (n,), those of each pair (m, 2) of places made one, and how many that ended.
+
+    One group keeps its name: that of the smallest place. Whole groups are joined, since a group
+    can hold all photos of a person.
+    """
+    touched = set(group[pairs.ravel()].tolist())
+    rank: dict[str, int] = {}
+    for place, name in enumerate(group):
+        if name in touched:
+            rank.setdefault(name, place)
+    parent = {name: name for name in touched}
+
+    def leader(name: str) -> str:
+        while parent[name] != name:
+            parent[name] = name = parent[parent[name]]
+        return name
+
+    ended = 0
+    for one, other in pairs:
+        low, high = sorted((leader(group[one]), leader(group[other])), key=rank.__getitem__)
+        parent[high] = low
+        ended += low != high
+    leaders = {name: leader(name) for name in touched}
+    return np.array([leaders.get(name, name) for name in group], dtype=object), ended
 
 
 def copies_disagree(

@@ -83,7 +83,7 @@ def index_rows(folder: Path) -> list[dict]:
 
 
 def built(
-    root: Path,
+    root: Path | DataSet,
     folder: Path,
     classes: Sequence[str] = FIVE,
     *,
@@ -92,7 +92,7 @@ def built(
     **options: object,
 ) -> tuple[ManifestSummary, pa.Table]:
     """Build index and manifest of a data set in `folder`; `options` are of `build_manifest`."""
-    dataset = open_dataset(name, root)
+    dataset = open_dataset(name, root) if isinstance(root, Path) else root
     build_index(dataset, folder / "index")
     summary = build_manifest(
         dataset,

@@ -65,6 +65,7 @@ class AffectNet(PhotoFiles):
     picture_side: int | None = None
     options: Mapping[str, str] = {}
     labels = AFFECTNET
+    layout = "training.csv, validation.csv in Manually_Annotated_file_lists/"
 
     @classmethod
     def recognise(cls, root: Location) -> str | None:

@@ -25,6 +25,7 @@ class AffectNet2021(AnnotatedFolders):
     """AffectNet's release of 2021 under `root`; a split that isn't there is left out."""
 
     name = "affectnet-2021"
+    layout = "train_set/ and val_set/ with images/ and annotations/N_exp.npy"
     endings = ("_exp.npy", "_val.npy", "_aro.npy", "_lnd.npy")
     remedy = (
         "the folder that holds train_set and val_set, each with images and annotations "

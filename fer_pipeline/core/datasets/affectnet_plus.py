@@ -34,6 +34,7 @@ class AffectNetPlus(AnnotatedFolders):
     """AffectNet+ under `root`; a split that isn't there is left out."""
 
     name = "affectnet-plus"
+    layout = "train_set/ and validation_set/ with images/ and annotations/N.json"
     endings = (".json",)
     parents = ("", "human_annotated", "AffectNet+/human_annotated")
     remedy = (

@@ -175,6 +175,8 @@ class OneDataSet(DataSet, Protocol):
     """A data set that is no mixture."""
 
     root: Location
+    labels: Mapping[str, str]
+    """See `Format.labels`."""
 
 
 class Format(Protocol):
@@ -192,6 +194,8 @@ class Format(Protocol):
     """
     labels: Mapping[str, str]
     """The numbers that its lists write for expressions; empty where they write names."""
+    layout: str
+    """What a folder of it holds, in a few words: what is looked for."""
 
     def __call__(self, *root_and_name: Any, **options: Any) -> OneDataSet:
         """The data set under a root, as the class is called: `(root, name=None, **options)`.
@@ -214,6 +218,7 @@ class Alone(ABC):
 
     name: str
     root: Location
+    labels: Mapping[str, str]
     faces_are_cropped: bool
 
     @classmethod

@@ -52,6 +52,7 @@ class CkPlus(PeopleFolders):
     """CK+ under `root`; a sequence without a label is a rejected row."""
 
     name = "ck-plus"
+    layout = "cohn-kanade-images/ and Emotion/"
     options: Mapping[str, str] = {
         "frames": "which frames of a labelled sequence are faces: peak (the last one), "
         "peak+neutral (default: the first one too, as Neutral), last3, last3+neutral"

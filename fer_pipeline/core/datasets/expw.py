@@ -42,6 +42,7 @@ class Expw(PhotoFiles):
     """ExpW under `root`: the list, and the photos in `image/origin`, `origin` or `image`."""
 
     name = "expw"
+    layout = "label/label.lst and image/"
     faces_are_cropped = False
     picture_side: int | None = None
     options: Mapping[str, str] = {}

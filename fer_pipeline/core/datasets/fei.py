@@ -23,6 +23,7 @@ class Fei(PeopleFolders):
     """The frontal set of the FEI Face Database under `root`."""
 
     name = "fei"
+    layout = "pairs 1a.jpg and 1b.jpg"
     options: Mapping[str, str] = {}
     labels = FEI
 

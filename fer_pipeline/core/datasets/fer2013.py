@@ -67,6 +67,7 @@ class Fer2013(Alone):
     """`fer2013.csv` or `icml_face_data.csv` under `root`, or in a folder `fer2013` there."""
 
     name = "fer2013"
+    layout = "fer2013.csv or icml_face_data.csv"
     faces_are_cropped = True
     picture_side: int | None = SIDE
     options: Mapping[str, str] = {}

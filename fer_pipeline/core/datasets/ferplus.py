@@ -33,6 +33,7 @@ class FerPlus(Fer2013):
     """FER2013's CSV file and `fer2013new.csv` beside it, or in `root`."""
 
     name = "ferplus"
+    layout = "fer2013.csv and fer2013new.csv"
     options: Mapping[str, str] = {}
 
     @classmethod

@@ -63,6 +63,7 @@ class Folders(PhotoFiles):
     """Folders named for expressions under `root`, with or without a level of splits above them."""
 
     name = "folders"
+    layout = "folders named for expressions, such as train/happy/"
     faces_are_cropped = True
     picture_side: int | None = None
     options: Mapping[str, str] = {

@@ -44,6 +44,7 @@ class HfParquet(Alone):
     """Of FER2013, which comes in this format most; in pixels."""
     options: Mapping[str, str] = {}
     labels: Mapping[str, str] = {}
+    layout = "train-*.parquet, test-*.parquet in data/"
 
     @classmethod
     def recognise(cls, root: Location) -> str | None:

@@ -58,6 +58,7 @@ class PlainCsv(PhotoFiles):
     """A CSV file with a header under `root`, and the photos that it lists."""
 
     name = "csv"
+    layout = "a CSV file with columns such as path and label"
     faces_are_cropped = False
     picture_side: int | None = None
     options: Mapping[str, str] = {

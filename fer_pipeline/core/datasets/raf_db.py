@@ -55,6 +55,7 @@ class RafDb(PhotoFiles):
     """RAF-DB's basic set under `root`, or in a folder `basic` there."""
 
     name = "raf-db"
+    layout = "EmoLabel/list_patition_label.txt"
     faces_are_cropped = True
     picture_side: int | None = 100
     """Of the aligned pictures, in pixels."""

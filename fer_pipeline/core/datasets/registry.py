@@ -1,7 +1,8 @@
 """The formats that `--dataset` names: those of this package, and those that other packages bring.
 
 A package registers a class with the protocol `base.Format` under the entry-point group
-`fer_pipeline.datasets`; docs/datasets.md has an example.
+`fer_pipeline.datasets`; docs/add-a-format.md has an example. Which formats a folder looks like is
+told here too, since the order in which they are asked is the registry's.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,11 +24,16 @@ from fer_pipeline.core.datasets.hf_parquet import HfParquet
 from fer_pipeline.core.datasets.plain_csv import PlainCsv
 from fer_pipeline.core.datasets.raf_db import RafDb
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.storage import Location
 
 GROUP = "fer_pipeline.datasets"
 """The entry-point group of formats that other packages bring."""
 
-_OF_A_FORMAT = ("name", "faces_are_cropped", "picture_side", "options", "labels", "recognise")
+_OF_A_FORMAT = (
+    *("name", "faces_are_cropped", "picture_side", "options", "labels", "layout"),
+    *("recognise", "lists", "roles", "batches", "count_rows", "photo_key", "photo_group"),
+    *("photo_sizes", "stored_sizes", "read_photos"),
+)
 _BUILT_IN: Mapping[str, Format] = {
     one.name: cast(Format, one)
     for one in (
@@ -35,6 +41,9 @@ _BUILT_IN: Mapping[str, Format] = {
         *(Fer2013, FerPlus, Folders, HfParquet, RafDb),
     )
 }
+_GENERAL = ("fer2013", "affectnet-2021", "folders", "csv")
+"""Formats whose layout a more particular one also has, the more particular ones first: FER+ is
+FER2013's file with another beside it, and any table of faces is a CSV file."""
 
 
 def format_names() -> tuple[str, ...]:
@@ -86,20 +95,74 @@ def check_options(options: Iterable[str]) -> None:
         chosen_options(owner, {key: ""})
 
 
+def recognised(root: Location) -> dict[str, str]:
+    """The formats that a folder looks like and why, the most particular one first.
+
+    Particular formats of this package come before those of other packages, and general ones
+    (`_GENERAL`) last. Formats that can't be loaded recognise nothing.
+    """
+    found = {}
+    for name in sorted(usable_formats(), key=_generality):
+        why = find_format(name).recognise(root)
+        if why is not None:
+            found[name] = why
+    return found
+
+
+def is_general(name: str) -> bool:
+    """Whether folders of more particular formats also look like this one."""
+    return name in _GENERAL
+
+
+def usable_formats() -> tuple[str, ...]:
+    """The names of `format_names` but for those of broken packages."""
+    return tuple(name for name in format_names() if _problem(name) is None)
+
+
+def problems() -> list[str]:
+    """A sentence for each format of another package that can't be used."""
+    taken = [
+        f"the package {_package(point)} brings a format {point.name}, which this package has "
+        "itself: rename or remove that format"
+        for point in entry_points(group=GROUP)
+        if point.name in _BUILT_IN
+    ]
+    return taken + [found for name in _registered() if (found := _problem(name)) is not None]
+
+
+def _problem(name: str) -> str | None:
+    try:
+        find_format(name)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def _generality(name: str) -> int:
+    """0 for particular formats; `sorted` keeps their order, this package's own first."""
+    return 1 + _GENERAL.index(name) if name in _GENERAL else 0
+
+
 @cache
 def _registered() -> Mapping[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP) if point.name not in _BUILT_IN}
 
 
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else point.value
+
+
 @cache
 def _loaded(name: str) -> Format:
     point = _registered()[name]
-    brought = point.dist.name if point.dist else point.value
+    brought = _package(point)
     try:
         found = point.load()
-    except (ImportError, AttributeError) as error:
+    except Exception as error:
+        # Whatever another package raises while it is imported.
+        said = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(
-            f"format {name} of the package {brought} can't be loaded ({error}): "
+            f"format {name} of the package {brought} can't be loaded ({said}): "
             "mend or remove that package"
         ) from error
     lacking = [part for part in _OF_A_FORMAT if not hasattr(found, part)]
@@ -107,5 +170,6 @@ def _loaded(name: str) -> Format:
         raise InputError(
             f"format {name} of the package {brought} is none: "
             + (f"it lacks {', '.join(lacking)}" if lacking else f"it calls itself {found.name!r}")
+            + "; mend or remove that package"
         )
     return cast(Format, found)
