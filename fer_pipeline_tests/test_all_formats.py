@@ -1,11 +1,11 @@
 """Every format that has a writer of fixtures, in one manifest, through the command line.
 
-A format joins by a line in `SETS`. The command makes the manifest; what follows is made in this
-process, and the command then finds nothing to do and tells of it.
+What each of them holds is drawn by `core/datasets/drawn_sets.py`. The command makes the manifest;
+what follows is made in this process, and the command then finds nothing to do and tells of it.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,55 +15,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from fer_pipeline.core.crop_set import read_crop_set
-from fer_pipeline.core.datasets import faces_are_cropped
-from fer_pipeline.core.drawing import draw_photo
+from fer_pipeline.core.datasets import faces_are_cropped, format_names
 from fer_pipeline.core.labels import CODES
 from fer_pipeline.core.manifest import read_manifest
 from fer_pipeline.core.model_file import read_card
-from fer_pipeline.core.synthetic import write_release
 from fer_pipeline.reports import read_metrics, report_file
 from fer_pipeline.settings import Settings
 from fer_pipeline.summary import run_summary
 from fer_pipeline.tracking import model_file
 from fer_pipeline_tests import graph
-from fer_pipeline_tests.core.parquet_faces import write_split
-from fer_pipeline_tests.core.small_release import encoded
+from fer_pipeline_tests.core.datasets.drawn_sets import SETS
 from fer_pipeline_tests.graph import Ended
 
 STREAM = "three_class"
-NAMES = ("happy", "sad", "surprise", "angry")
-EXPRESSIONS = ("Happiness", "Sadness", "Surprise", "Anger")
-
-
-def _drawn_release(root: Path) -> None:
-    """An AffectNet release with its traps, of which one row's label is in no table."""
-    write_release(root, photos=120, seed=5)
-
-
-def _drawn_faces(root: Path) -> None:
-    """Parquet files of drawn faces, 48 pixels high and wide: 12 of each of NAMES to train on."""
-    import cv2
-
-    for name, count, seed in (("train", 12, 1), ("validation", 5, 2)):
-        rng = np.random.default_rng(seed)
-        labels, images = [], []
-        for number in range(count * len(NAMES)):
-            label = number % len(NAMES)
-            photo = draw_photo(rng, EXPRESSIONS[label], size=(160, 160))
-            assert photo.box is not None
-            x, y, width, height = (max(0, round(side)) for side in photo.box)
-            face = photo.image[y : y + height, x : x + width]
-            images.append(encoded(np.asarray(cv2.resize(face, (48, 48)), np.uint8)))
-            labels.append(label)
-        write_split(root, name, labels, names=NAMES, images=images, row_group_size=16)
-
-
-SETS: Mapping[str, Callable[[Path], None]] = {
-    "affectnet": _drawn_release,
-    "hf-parquet": _drawn_faces,
-}
-"""Each format, and what writes a small data set of it into a folder: with faces of all classes of
-`STREAM` in train and test, at least a dozen of each to train on, and no picture of another set."""
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +77,7 @@ def test_a_mixed_run_ends_with_a_model_and_figures_of_each_data_set(
     assert ended.answer["made"] == []
     found = ended.answer
     assert list(found["sources"]) == list(SETS)
-    assert found["sources"]["hf-parquet"]["rows_indexed"] == 68
+    assert found["sources"]["hf-parquet"]["rows_indexed"] == 57
     assert sum(one["rows_indexed"] for one in found["sources"].values()) == found["rows_indexed"]
     for side, faces in found["rows_by_split"].items():
         assert sum(one[side] for one in found["sources"].values()) == faces
@@ -129,6 +93,21 @@ def test_a_mixed_run_ends_with_a_model_and_figures_of_each_data_set(
     assert "hf-parquet:validation" in report_file(settings, STREAM).read_text()
     slices = read_metrics(settings, STREAM)["details"]["slices"]
     assert {one["value"] for one in slices if one["subject"] == "Source"} == set(found["sources"])
+
+
+def test_every_format_is_in_the_mixture() -> None:
+    assert list(SETS) == sorted(SETS) == sorted(format_names())
+
+
+@pytest.mark.usefixtures("own_environment")
+@pytest.mark.parametrize("name", SETS)
+def test_inspect_knows_each_of_them_by_its_folder(
+    roots: dict[str, Path], here: Callable[..., Ended], name: str
+) -> None:
+    told = here("inspect", roots[name], "--json")
+    assert told.code == 0, told.err
+    assert told.answer["format"] == name
+    assert f"--dataset {name} " in told.answer["command"]
 
 
 def test_each_data_set_of_a_mixed_run_is_on_every_side_and_cropped_its_own_way(home: Path) -> None:
