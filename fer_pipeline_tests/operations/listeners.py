@@ -12,11 +12,12 @@ from typing import Any
 
 @dataclass
 class Webhook:
-    """Where it listens, the texts it was sent, and what it answers."""
+    """Where it listens, the texts it was sent, and what it answers; `pages` are what it shows."""
 
     address: str = ""
     texts: list[str] = field(default_factory=list)
     status: int = 200
+    pages: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -30,6 +31,12 @@ def webhook() -> Iterator[Webhook]:
             kept.texts.append(json.loads(body)["text"])
             self.send_response(kept.status)
             self.end_headers()
+
+        def do_GET(self) -> None:
+            page = kept.pages.get(self.path)
+            self.send_response(404 if page is None else 200)
+            self.end_headers()
+            self.wfile.write((page or "").encode())
 
         def log_message(self, *_: Any) -> None:
             pass
