@@ -1,9 +1,12 @@
 """The commands of those who look after a home: doctor, prune, backup, restore."""
 
+from typing import Annotated
+
 import typer
 from rich.console import Console
 
 from fer_pipeline.options import Home, Json
+from fer_pipeline.settings import Settings
 
 _console = Console(stderr=True)
 
@@ -16,3 +19,34 @@ def doctor(home: Home = None, as_json: Json = False) -> None:
     from fer_pipeline.operations.doctor import doctor as look
 
     raise typer.Exit(look(home, as_json=as_json, console=_console))
+
+
+def prune(
+    keep_runs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Newest versions of each stream to keep (FER_KEEP_RUNS, 5)."),
+    ] = None,
+    older_than: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="DAYS",
+            help="Age of logs, failed trainings and versions that may go (FER_KEEP_DAYS, 30).",
+        ),
+    ] = None,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Remove it; without, only say what can go.")
+    ] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Make room: crops of other settings, logs of old runs, old models, what was left half made.
+
+    Nothing goes that can't be made again or is in use, and nothing at all without --apply.
+    """
+    from fer_pipeline.operations.prune import Retention
+    from fer_pipeline.operations.prune import prune as make_room
+
+    settings = Settings.load(home=home, keep_runs=keep_runs, keep_days=older_than)
+    kept = Retention(settings.keep_runs, settings.keep_days)
+    make_room(settings, kept, apply=apply, as_json=as_json, console=_console)

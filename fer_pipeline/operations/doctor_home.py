@@ -212,9 +212,9 @@ def leftovers(settings: Settings) -> Iterator[Finding]:
 
 
 def unfinished_files(settings: Settings) -> list[Path]:
-    """Files and folders in the home that were never finished, unless a run works on it now."""
+    """What in the home was never finished; nothing while another process works on it."""
     folder = settings.state_folder
-    if not folder.is_dir() or lock_holder(folder) is not None:
+    if not folder.is_dir() or lock_holder(folder) not in (None, str(os.getpid())):
         return []
     # Not below demo-data, nor in an unfinished folder.
     found = []

@@ -30,14 +30,6 @@ from fer_pipeline_tests.system import free_ports
 pytestmark = pytest.mark.usefixtures("own_environment")
 
 
-@pytest.fixture
-def home(drawn_release: Path, tmp_path: Path) -> Settings:
-    """A home with everything but models, free to be changed."""
-    settings = graph.early_copy(drawn_release, tmp_path / "home")
-    settings.remember()
-    return settings
-
-
 def _of(home: Path | Settings, state: str) -> dict[str, str]:
     """What is found of each subject in this state: sentences and remedies."""
     where = home.home if isinstance(home, Settings) else home
