@@ -1,5 +1,6 @@
 """The commands of those who look after a home: doctor, prune, backup, restore."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -50,3 +51,43 @@ def prune(
     settings = Settings.load(home=home, keep_runs=keep_runs, keep_days=older_than)
     kept = Retention(settings.keep_runs, settings.keep_days)
     make_room(settings, kept, apply=apply, as_json=as_json, console=_console)
+
+
+def backup(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The backup; compressed where it ends in .zst.")
+    ],
+    champions_only: Annotated[
+        bool,
+        typer.Option(
+            "--champions-only", help="Of the versions only champions and those before them."
+        ),
+    ] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Write everything that can't be made again into one file: answers, studies, corrections,
+    registered models with their runs, decisions on champions, settings.
+    """
+    from fer_pipeline.operations.backup import backup as write
+
+    settings = Settings.load(home=home)
+    write(settings, file, champions_only=champions_only, as_json=as_json, console=_console)
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A backup.")],
+    into_empty: Annotated[
+        bool,
+        typer.Option("--into-empty", help="Refuse a home or database that holds anything yet."),
+    ] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Verify a backup and put it into a home, or into the databases that the settings name.
+
+    Nothing that is there is overwritten; answers are added to those that are there.
+    """
+    from fer_pipeline.operations.restore import restore as bring
+
+    bring(Settings.load(home=home), file, into_empty=into_empty, as_json=as_json, console=_console)

@@ -63,7 +63,7 @@ def wanted_schema(package: str) -> str | None:
     return heads.pop() if len(heads) == 1 else None
 
 
-def read_only_engine(url: "str | URL") -> "Engine":
+def read_only_engine(url: "str | URL", seconds: int = SECONDS) -> "Engine":
     """An engine that waits for seconds only, and makes no SQLite file where there is none."""
     from sqlalchemy import create_engine, make_url
     from sqlalchemy.exc import ArgumentError
@@ -79,7 +79,7 @@ def read_only_engine(url: "str | URL") -> "Engine":
             address = address.set(drivername="postgresql+psycopg2")
         limits = {
             "connect_timeout": SECONDS,
-            "options": f"-c statement_timeout={SECONDS * 1000} -c default_transaction_read_only=on",
+            "options": f"-c statement_timeout={seconds * 1000} -c default_transaction_read_only=on",
         }
         return create_engine(address, poolclass=NullPool, connect_args=limits)
     path = Path(str(address.database))
@@ -89,7 +89,7 @@ def read_only_engine(url: "str | URL") -> "Engine":
     return create_engine(
         f"sqlite:///file:{path.as_uri().removeprefix('file://')}?mode=rw&uri=true",
         poolclass=NullPool,
-        connect_args={"timeout": SECONDS},
+        connect_args={"timeout": seconds},
     )
 
 
