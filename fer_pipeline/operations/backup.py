@@ -5,6 +5,7 @@ versions with their runs. Lists, photos, crops and Dagster's history aren't in i
 """
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict
@@ -36,6 +37,7 @@ FILES = "mlflow/artifacts/"
 HOME = "home/"
 SETTINGS = "settings.toml"
 _TEXT_BYTES = 20 << 20
+_LOGGED_IN = re.compile(r"^artifact_path: file://(/.+?)/mlflow/artifacts/", re.MULTILINE)
 
 
 def backup(
@@ -58,7 +60,8 @@ def backup(
         champions = {} if place is None else champions_of(settings)
         tracked = None if place is None else _tracked(place, champions, champions_only)
     answers = all_answers(settings)
-    tokens = tokens_to_pack(settings, "" if place is None else place.prefixes[0])
+    former = former_homes(place, tracked) if place is not None and tracked is not None else set()
+    tokens = tokens_to_pack(settings, None if place is None else place.prefixes[0], former)
     with written(path) as archive:
         left_out = _add_home(settings, archive, tokens)
         archive.add_bytes(ANSWERS, answer_lines(answers))
@@ -114,6 +117,16 @@ def is_text(name: str) -> bool:
     return name.endswith((".json", "/MLmodel"))
 
 
+def former_homes(place: RegistryPlace, tracked: Tracked) -> set[str]:
+    """Folders in which the home stood when its models were logged, as these tell."""
+    found = set()
+    for folder in tracked.files():
+        card = place.files / folder / "MLmodel"
+        if is_file(card) and (told := _LOGGED_IN.search(card.read_text())) is not None:
+            found.add(told[1])
+    return found
+
+
 def _tracked(
     place: RegistryPlace, champions: Mapping[str, Mapping[str, str | None]], champions_only: bool
 ) -> Tracked:
@@ -133,9 +146,7 @@ def _add_home(settings: Settings, archive: ArchiveWriter, tokens: Tokens) -> lis
     if own.is_file():
         text, left_out = portable_settings(own.read_text())
         archive.add_bytes(HOME + SETTINGS, tokens.packed(text).encode())
-    files: list[Location] = (
-        [settings.corrections_file] if is_file(settings.corrections_file) else []
-    )
+    files: list[Location] = [settings.corrections_file]
     files += files_in(settings.studies_folder, "**/*")
     files += files_in(settings.home / "reports", "*/champion.json")
     for file in files:

@@ -5,10 +5,10 @@ Paths tell names of people and machines, and are wrong elsewhere; settings may h
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import tomli_w
 
@@ -50,17 +50,26 @@ class Tokens:
         return text
 
 
-def tokens_to_pack(settings: Settings, artifacts: str) -> Tokens:
-    """The tokens of the home that is backed up; `artifacts` is MLflow's address of files."""
-    places = {artifacts: ARTIFACTS, **_spellings(settings.home, _HOME)}
+def tokens_to_pack(
+    settings: Settings, artifacts: str | None, former: Collection[str] = ()
+) -> Tokens:
+    """The tokens of the home that is backed up.
+
+    `artifacts` is MLflow's address of files, `former` are folders in which the home stood before,
+    as addresses spell them.
+    """
+    places = {} if artifacts is None else {artifacts: ARTIFACTS}
+    for folder in former:
+        places |= {folder: _HOME, unquote(folder): _HOME}
     for number, (_, root) in enumerate(settings.sources):
         places |= _spellings(root, _root_token(number))
-    return Tokens(places)
+    return Tokens({**places, **_spellings(settings.home, _HOME)})
 
 
-def tokens_to_unpack(settings: Settings, artifacts: str) -> Tokens:
+def tokens_to_unpack(settings: Settings, artifacts: str | None) -> Tokens:
     """The tokens of the home that is restored, each with one place."""
-    places = {artifacts: ARTIFACTS, str(settings.home): _HOME}
+    places = {} if artifacts is None else {artifacts: ARTIFACTS}
+    places[str(settings.home)] = _HOME
     places |= {str(root): _root_token(at) for at, (_, root) in enumerate(settings.sources)}
     return Tokens(places)
 

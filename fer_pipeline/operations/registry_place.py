@@ -1,5 +1,6 @@
 """Where the registry of a home is kept: the database of MLflow, and the folder of its files."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,8 @@ def made_registry_place(settings: Settings) -> RegistryPlace:
     """Where the registry is; in a home without one its empty database is made first."""
     found = registry_place(settings)
     if found is None:
+        # What it says of tables that it makes is nobody's concern here.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
         tracking.connect(settings).search_experiments(max_results=1)
         found = _in_home(settings)
     return found

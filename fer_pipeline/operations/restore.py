@@ -94,7 +94,7 @@ def _restored(
     lacking = False
     if place is not None and tracked is not None:
         lacking = are_lacking(place.database, tracked)
-    tokens = tokens_to_unpack(settings, "" if place is None else place.prefixes[0])
+    tokens = tokens_to_unpack(settings, None if place is None else place.prefixes[0])
     files = _home_files(settings, folder, tokens)
     kept_settings = _kept_settings(settings, files)
     if place is not None and lacking:

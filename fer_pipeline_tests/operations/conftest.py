@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from fer_pipeline import tracking
 from fer_pipeline.champion import write_champion
 from fer_pipeline.registry import Registry
 from fer_pipeline.settings import Settings
@@ -21,10 +22,20 @@ def home(drawn_release: Path, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def first_registered(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's database with no run in it: making one takes seconds, copying it none."""
+    settings = Settings.fresh(home=tmp_path_factory.mktemp("empty"))
+    tracking.connect(settings).search_experiments(max_results=1)
+    return settings.mlflow_folder / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def first_registered(tmp_path_factory: pytest.TempPathFactory, empty_registry: Path) -> Settings:
     """A home with four versions, of which the third is the champion; not to be changed."""
     settings = Settings.fresh(home=tmp_path_factory.mktemp("registered"), streams=(STREAM,))
     settings.dagster_home.mkdir(parents=True)
+    settings.mlflow_folder.mkdir()
+    shutil.copy(empty_registry, settings.mlflow_folder)
     for at in range(4):
         number = register(settings, crops=f"crops-{at + 1}")
         if at < 3:

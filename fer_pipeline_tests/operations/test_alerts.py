@@ -1,6 +1,7 @@
 """Who is told of failures and new champions, what of, and that nobody hears a secret."""
 
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -185,9 +186,11 @@ def test_schedule_that_starts_no_run_is_told(tmp_path: Path, hook: Webhook) -> N
 
 
 def test_champion_that_changes_is_told_and_one_that_stays_is_not(
-    tmp_path: Path, hook: Webhook
+    tmp_path: Path, hook: Webhook, empty_registry: Path
 ) -> None:
     settings = _settings(tmp_path, alert_url=hook.address, mlflow_ui_url="https://mlflow.example")
+    settings.mlflow_folder.mkdir()
+    shutil.copy(empty_registry, settings.mlflow_folder)
     registry = Registry(settings, STREAM)
     client = tracking.connect(settings)
     client.create_registered_model(registry.name)
