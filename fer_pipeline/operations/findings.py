@@ -66,15 +66,16 @@ def asked(
 def secrets_of(settings: Settings | None) -> set[str]:
     """Everything that must not be printed, in the spellings in which a message may hold it."""
     found = {os.environ.get(name, "") for name in _PASSWORDS}
-    values = [] if settings is None else [value for _, value in settings]
+    values = {} if settings is None else dict(settings)
     # Settings that can't be read still come from somewhere.
-    values += [value for name, value in os.environ.items() if name.startswith("FER_")]
-    for value in values:
-        if isinstance(value, SecretStr):
-            found.add(value.get_secret_value())
-            value = value.get_secret_value()
-        if isinstance(value, str) and "@" in value and "://" in value:
-            found.add(_password(value))
+    values |= {name: value for name, value in os.environ.items() if name.startswith("FER_")}
+    for name, value in values.items():
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if isinstance(text, str) and "@" in text and "://" in text:
+            found.add(_password(text))
+        # Of an address of a database the rest may be told.
+        if isinstance(value, SecretStr) and name != "mlflow_database":
+            found.add(text)
     return {
         spelling
         for secret in found

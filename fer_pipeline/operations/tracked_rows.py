@@ -36,6 +36,8 @@ _ADDRESSES: Mapping[str, tuple[str, ...]] = {
 _LOGGED = re.compile(r"models:/(m-\w+)")
 _MODELS = "fer-"
 _SOURCE_NAME = "mlflow.source.name"
+_DELETED = "Deleted_Internal"
+"""What MLflow says of a version that was deleted."""
 _SECONDS = 120
 _MANY = 500
 _Rows = dict[str, list[dict[str, Any]]]
@@ -109,6 +111,14 @@ def read_rows(
         for table in ("model_versions", "model_version_tags", "registered_model_aliases"):
             take(table, "name", names)
             rows[table] = [row for row in rows[table] if _is_wanted(row, wanted)]
+        # A version that was deleted leaves a row, whose files are nowhere.
+        deleted = {
+            (row["name"], row["version"])
+            for row in rows["model_versions"]
+            if row["current_stage"] == _DELETED
+        }
+        for table in ("model_versions", "model_version_tags"):
+            rows[table] = [r for r in rows[table] if (r["name"], r["version"]) not in deleted]
         versions = rows["model_versions"]
         models = {
             one[1]

@@ -29,7 +29,8 @@ def register(settings: Settings, *, crops: str = "none") -> str:
             Path(folder, "MLmodel").write_text(f"artifact_path: {model.artifact_location}\n")
             client.log_model_artifacts(model.model_id, folder)
         client.finalize_logged_model(model.model_id, "READY")
-    version = client.create_model_version(registry.name, f"models:/{model.model_id}", run.run_id)
+    source, model_id = f"models:/{model.model_id}", model.model_id
+    version = client.create_model_version(registry.name, source, run.run_id, model_id=model_id)
     return str(version.version)
 
 

@@ -163,10 +163,13 @@ def test_every_secret_and_every_address_is_left_out_of_settings() -> None:
     assert "stream_classes" in kept
 
 
-def test_only_champions_are_kept_where_that_is_asked_for(
+def test_deleted_version_is_left_out_and_all_but_champions_where_that_is_asked_for(
     full: Settings, tmp_path: Path, here: Callable[..., Ended], empty_registry: Path
 ) -> None:
     model = tracking.registered_name(STREAM)
+    tracking.connect(full).delete_model_version(model, "1")
+    said = _backup(here, full, tmp_path / "some.tar")
+    assert said["versions"] == {model: [2, 3, 4]}
     said = _backup(here, full, tmp_path / "some.tar", "--champions-only")
     assert said["versions"] == {model: [2, 3]}
     second = Settings.load(home=tmp_path / "there")
