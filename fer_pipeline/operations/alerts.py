@@ -6,11 +6,6 @@ champion changes. An alert that can't be sent is logged and stops nothing.
 
 import json
 import logging
-import smtplib
-import ssl
-import urllib.error
-import urllib.request
-from email.message import EmailMessage
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -75,9 +70,12 @@ def run_link(settings: Settings, run_id: str) -> str:
 
 
 def _tried(who: str, log: Any, send: Any, address: str, text: str) -> int:
+    # Wherever the graph is loaded this module is; that needn't cost what few alerts need.
+    from http.client import HTTPException
+
     try:
         send(address, text)
-    except (OSError, ValueError, smtplib.SMTPException) as error:
+    except (OSError, ValueError, HTTPException) as error:
         log.warning(f"an alert didn't reach {who}: {_reason(error)}")
         return 0
     return 1
@@ -85,13 +83,16 @@ def _tried(who: str, log: Any, send: Any, address: str, text: str) -> int:
 
 def _reason(error: BaseException) -> str:
     """Why it wasn't sent, without anything that may hold a part of the address."""
-    if isinstance(error, urllib.error.HTTPError):
+    import smtplib
+    from urllib.error import HTTPError, URLError
+
+    if isinstance(error, HTTPError):
         return f"it answered {error.code}"
     if isinstance(error, smtplib.SMTPResponseException):
         return f"it answered {error.smtp_code}"
     if isinstance(error, _UnencryptedError):
         return str(error)
-    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    cause = error.reason if isinstance(error, URLError) else error
     if isinstance(cause, TimeoutError):
         return f"no answer within {SECONDS:.0f} seconds"
     said = cause.strerror if isinstance(cause, OSError) else None
@@ -103,17 +104,23 @@ class _UnencryptedError(ValueError):
 
 
 def _post(address: str, text: str) -> None:
-    request = urllib.request.Request(  # noqa: S310 - the settings take http and https alone
+    from urllib.request import Request, urlopen
+
+    request = Request(  # noqa: S310 - the settings take http and https alone
         address,
         data=json.dumps({"text": text}).encode(),
         headers={"Content-Type": "application/json"},
         method="POST",
     )
-    with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
+    with urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
         answer.read(1)
 
 
 def _mail(address: str, text: str) -> None:
+    import smtplib
+    import ssl
+    from email.message import EmailMessage
+
     parts = urlsplit(address)
     asked = parse_qs(parts.query)
     message = EmailMessage()
