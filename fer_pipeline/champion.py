@@ -27,6 +27,7 @@ from fer_pipeline.core.manifest import MANIFEST_FILE, read_manifest
 from fer_pipeline.core.splits import groups_on_two_sides
 from fer_pipeline.core.storage import Location, is_file
 from fer_pipeline.instance import HomeBusyError
+from fer_pipeline.operations.alerts import alert, champion_text
 from fer_pipeline.registry import ALIAS, Entry, Registry, held_by
 from fer_pipeline.settings import Settings
 
@@ -116,6 +117,7 @@ def promote(settings: Settings, stream: str, number: int, why: str, by: str) -> 
     with locked(settings, stream):
         entry = registry.decide(Verdict.BY_HAND, version, before=before, by=by, why=reason)
         write_champion(registry)
+    tell_of(registry, entry)
     return entry
 
 
@@ -145,6 +147,7 @@ def roll_back(settings: Settings, stream: str, why: str, by: str) -> Entry:
             )
         entry = registry.decide(Verdict.ROLLED_BACK, version, before=before, by=by, why=reason)
         write_champion(registry)
+    tell_of(registry, entry)
     return entry
 
 
@@ -171,6 +174,18 @@ def leaks(registry: Registry, version: str, manifest: pa.Table) -> list[str]:
         split,
         groups_on_two_sides(groups, split),
     )
+
+
+def tell_of(registry: Registry, entry: Entry, log: Any = None) -> None:
+    """Send an alert where a decision gave the alias to another version; `log` hears of a failure.
+
+    To be called outside `locked`: a mail server may take its time.
+    """
+    if entry.before != entry.after:
+        text = champion_text(
+            registry.settings, registry.name, entry.before, entry.after, entry.by, entry.why
+        )
+        alert(registry.settings, text, *(() if log is None else (log,)))
 
 
 def _reason(why: str) -> str:

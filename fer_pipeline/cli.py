@@ -23,6 +23,7 @@ from fer_pipeline.export_command import export
 from fer_pipeline.inspect_command import inspect
 from fer_pipeline.labels_command import labels
 from fer_pipeline.live_command import live
+from fer_pipeline.operations.commands import backup, doctor, prune, restore
 from fer_pipeline.options import DatasetOptions, Home, Json
 from fer_pipeline.recognise_command import recognise
 from fer_pipeline.serve_command import serve
@@ -50,6 +51,10 @@ app.command()(serve)
 app.command()(export)
 app.command()(bundle)
 app.command()(adopt)
+app.command()(doctor)
+app.command()(prune)
+app.command()(backup)
+app.command()(restore)
 app.add_typer(study_app, name="study")
 app.add_typer(champion_app, name="champion")
 

@@ -3,7 +3,12 @@
 import re
 from dataclasses import dataclass, field
 
-from dagster import DagsterEvent, DagsterEventType
+from dagster import (
+    AssetCheckSeverity,
+    DagsterEvent,
+    DagsterEventType,
+    DagsterInstance,
+)
 
 _CRASH = "ChildProcessCrashException"
 _ENDED = re.compile(
@@ -68,3 +73,39 @@ class StepFailures:
                 f"run fewer steps at once with FER_WORKERS, then {_REMEDY}"
             )
         return f"{event.step_key} {how}: {_REMEDY}"
+
+
+def first_problem(instance: DagsterInstance, run_id: str) -> str:
+    """The first sentence of why a run failed, from the events in its log."""
+    failures, ended = StepFailures(), ""
+    for entry in instance.all_logs(run_id, of_type=_TELLING):
+        event = entry.dagster_event
+        if event is None:
+            continue
+        failures.follow(event)
+        if event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
+            found = event.asset_check_evaluation_data
+            if not found.passed and found.severity == AssetCheckSeverity.ERROR:
+                asset = found.asset_key.to_user_string()
+                return f"{asset}, check {found.check_name}: {found.description}"
+        elif event.event_type == DagsterEventType.STEP_FAILURE:
+            sentence = failures.sentence(event)
+            if sentence is not None:
+                return sentence
+        elif event.event_type == DagsterEventType.RUN_FAILURE:
+            ended = event.message or ""
+            # A run that a sensor closed has no more to tell than that message.
+            error = None
+            if event.event_specific_data is not None:
+                error = event.job_failure_data.error
+            if error is not None and error.cls_name == INTERRUPTED:
+                ended = STOPPED
+    return failures.after_success() or ended or "its log doesn't say why"
+
+
+_TELLING = {
+    DagsterEventType.ASSET_CHECK_EVALUATION,
+    DagsterEventType.ENGINE_EVENT,
+    DagsterEventType.RUN_FAILURE,
+    DagsterEventType.STEP_FAILURE,
+}

@@ -171,6 +171,22 @@ def close_lost_runs(instance: DagsterInstance, settings: Settings) -> int:
     return 0
 
 
+def lost_runs(instance: DagsterInstance, settings: Settings) -> list[str]:
+    """The ids of runs in progress that have no process, as far as it can be seen from here.
+
+    Those of commands count only while nobody holds the home's lock, which is asked for only when
+    a run looks lost.
+    """
+    found = [run for run in _unfinished(instance) if _is_lost(instance, run, launcher=False)]
+    if any(run.tags.get(COMMAND_LINE_TAG) == "true" for run in found):
+        try:
+            with locked_home(settings):
+                pass
+        except HomeBusyError:
+            found = [run for run in found if run.tags.get(COMMAND_LINE_TAG) != "true"]
+    return [run.run_id for run in found]
+
+
 def _unfinished(instance: DagsterInstance) -> Sequence[DagsterRun]:
     return instance.get_runs(RunsFilter(statuses=list(IN_PROGRESS)))
 

@@ -206,6 +206,16 @@ class Registry:
         run_id = self.version(version).run_id
         return dict(self._client.get_run(run_id).data.metrics) if run_id else {}
 
+    def run_parameters(self, version: str) -> dict[str, str]:
+        """The parameters of the run that made a version."""
+        run_id = self.version(version).run_id
+        return dict(self._client.get_run(run_id).data.params) if run_id else {}
+
+    def run_tags(self, version: str) -> dict[str, str]:
+        """The tags of the run that made a version."""
+        run_id = self.version(version).run_id
+        return dict(self._client.get_run(run_id).data.tags) if run_id else {}
+
     def card(self, version: str) -> ModelCard:
         """The card of a version's model file."""
         return read_card(self.file(version))

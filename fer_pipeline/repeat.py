@@ -14,6 +14,7 @@ from typing import Any
 
 from fer_pipeline import tracking
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.operations_settings import OperationsSettings
 from fer_pipeline.service_settings import ServiceSettings
 from fer_pipeline.settings import RUN_OPTIONS, Settings
 
@@ -25,6 +26,7 @@ OF_THE_PLACE = frozenset(
         *("home", "state", "executor", "workers", "schedules", "schedule_cron", "fresh_days"),
         *("answers_url", "review_password", "mlflow_tracking_uri", "mlflow_ui_url"),
         *ServiceSettings.model_fields,
+        *OperationsSettings.model_fields,
     )
 )
 """Settings that no result depends on: a repeated run takes them from its own home."""

@@ -21,6 +21,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.executors import RAY
 from fer_pipeline.failures import INTERRUPTED, STOPPED, StepFailures
 from fer_pipeline.instance import COMMAND_LINE_TAG, EXECUTOR_TAG, log_file
+from fer_pipeline.operations.room import check_room_for
 from fer_pipeline.plan import AssetState, asset_states
 from fer_pipeline.progress import CropMeter
 from fer_pipeline.settings import RUN_OPTIONS, Settings
@@ -71,6 +72,7 @@ def run_graph(
         return outcome
     for state in chosen:
         say(console, f"  {state.key.to_user_string()}: {state.reason or 'asked for'}", style="dim")
+    check_room_for(settings, [state.key.to_user_string() for state in chosen])
     _pass_on(settings)
     if settings.executor == RAY:
         cluster = find_cluster()

@@ -49,6 +49,7 @@ from fer_pipeline.data_sources import (
 )
 from fer_pipeline.label_settings import LabelSettings
 from fer_pipeline.manifest_settings import ManifestSettings
+from fer_pipeline.operations_settings import OperationsSettings
 from fer_pipeline.places import Places, state_folder_of
 from fer_pipeline.service_settings import ServiceSettings
 from fer_pipeline.streams import DEFAULT_STREAMS, STREAMS
@@ -78,7 +79,15 @@ RUN_OPTIONS = (
 """The settings a run is made of: given as options of `run`, remembered in settings.toml."""
 
 
-class Settings(BaseSettings, LabelSettings, ManifestSettings, ServiceSettings, DataSets, Places):
+class Settings(
+    BaseSettings,
+    LabelSettings,
+    ManifestSettings,
+    ServiceSettings,
+    OperationsSettings,
+    DataSets,
+    Places,
+):
     """The settings of one home folder."""
 
     model_config = SettingsConfigDict(env_prefix="FER_", extra="ignore", frozen=True)

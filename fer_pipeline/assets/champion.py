@@ -17,7 +17,7 @@ from fer_pipeline import tracking
 from fer_pipeline.assets.faces import verified_faces
 from fer_pipeline.assets.steps import step
 from fer_pipeline.assets.stream import latest_training
-from fer_pipeline.champion import champion_file, leaks, locked, write_champion
+from fer_pipeline.champion import champion_file, leaks, locked, tell_of, write_champion
 from fer_pipeline.core.challenge import (
     Challenge,
     Decision,
@@ -121,6 +121,7 @@ def _challenge(
             if not left:
                 raise
             context.log.warning(str(error))
+    tell_of(registry, entry, context.log)
     tracking.log_evaluation(
         settings,
         trained["mlflow_run_id"],

@@ -30,6 +30,7 @@ from fer_pipeline.metadata import (
     picture,
     published_files,
 )
+from fer_pipeline.operations.room import check_room_for_crops
 from fer_pipeline.progress import ALL_SHARDS, CropsPlanned, ShardProgress
 from fer_pipeline.settings import Settings
 from fer_pipeline.versions import code_version
@@ -52,6 +53,7 @@ def plan_crop_shards(
             settings.shard_rows,
         )
         progress = crop_progress(settings.crops_folder)
+        check_room_for_crops(settings, progress)
         context.log.info(str(CropsPlanned(progress.total, progress.done, len(slices))))
         for part in slices:
             yield dg.DynamicOutput(

@@ -20,6 +20,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import file_digest, text_digest
 from fer_pipeline.core.manifest import MANIFEST_FILE
 from fer_pipeline.metadata import FILES, picture, published_files
+from fer_pipeline.operations.room import check_room_for_training
 from fer_pipeline.registry import TRAINING_GROUPS
 from fer_pipeline.repeat import TRAINING_SETTINGS, training_settings
 from fer_pipeline.settings import Settings
@@ -67,6 +68,7 @@ def train_stream(
     where = environment() if brought is None else brought.environment
     task = material.task if brought is None else brought.task
     source = None if elsewhere is not None else _source(material)
+    check_room_for_training(settings, stream)
     name = f"{stream} {datetime.now(UTC):%Y-%m-%d %H:%M}"
     with (
         _checkpoint(context, settings, material) as checkpoint,

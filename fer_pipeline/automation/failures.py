@@ -1,12 +1,15 @@
 """Runs that end badly: sensors that close what they leave open, in MLflow and in Dagster.
 
-Why a step failed is told in `fer_pipeline.failures`; nothing here starts a run.
+A failure is also told to whom the settings name. Why a step failed is found in
+`fer_pipeline.failures`; nothing here starts a run.
 """
 
 import dagster as dg
 
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.failures import first_problem
 from fer_pipeline.instance import close_lost_runs
+from fer_pipeline.operations.alerts import alert, run_failed_text
 from fer_pipeline.settings import Settings
 
 _SECONDS = 60
@@ -40,19 +43,23 @@ def failure_sensors() -> list[dg.SensorDefinition]:
 
 
 def _closing(ended: str, status: dg.DagsterRunStatus) -> dg.SensorDefinition:
-    """The sensor that closes MLflow's runs of a run that `ended` so."""
+    """The sensor that closes MLflow's runs of a run that `ended` so, and tells of a failure."""
+    also = ", and sends the alert" if status == dg.DagsterRunStatus.FAILURE else ""
 
     @dg.run_status_sensor(
         run_status=status,
         name=f"{ended}_run",
         minimum_interval_seconds=_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Closes as KILLED what a {ended} run left RUNNING in MLflow.",
+        description=f"Closes as KILLED what a {ended} run left RUNNING in MLflow{also}.",
     )
     def close_tracking(
         context: dg.RunStatusSensorContext, settings: dg.ResourceParam[Settings]
     ) -> dg.SkipReason:
         run = context.dagster_run
+        if status == dg.DagsterRunStatus.FAILURE:
+            sentence = first_problem(context.instance, run.run_id)
+            alert(settings, run_failed_text(settings, run, sentence), context.log)
         selection = run.asset_selection
         if selection is not None and not any(key.path[-1] == _TRAINING for key in selection):
             return dg.SkipReason(f"run {run.run_id} trained nothing")

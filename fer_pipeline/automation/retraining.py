@@ -14,6 +14,7 @@ from fer_pipeline.automation.states import (
     unfinished_run,
 )
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.operations.alerts import alert, refused_text
 from fer_pipeline.plan import downstream, upstream
 from fer_pipeline.settings import Settings
 
@@ -70,6 +71,7 @@ def _schedule(settings: Settings, stream: str, states: States) -> dg.ScheduleDef
             now.open_dataset()
             known = states(now, context.instance)
         except InputError as error:
+            alert(settings, refused_text(f"{name}_schedule", str(error)), context.log)
             return dg.SkipReason(str(error))
         key = trained_model_key(stream)
         if key not in {state.key for state in known}:

@@ -140,6 +140,14 @@ class AnswerStore:
             rows = connection.execute(self._chosen(study, sample, annotator)).all()
         return [_answer(row) for row in rows]
 
+    def everything(self) -> list[Answer]:
+        """All answers to all samples, in the order in which they were stored."""
+        from sqlalchemy import select
+
+        query = select(self._table).order_by(self._table.c.id)
+        with self._told("read"), self._engine.connect() as connection:
+            return [_answer(row) for row in connection.execute(query)]
+
     def annotators(self, study: str, sample: str) -> dict[str, int]:
         """Who has answered this sample, and how often, in order of the names."""
         from sqlalchemy import func, select

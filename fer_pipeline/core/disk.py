@@ -23,6 +23,10 @@ _SQLITE_GROWS = ("SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_SHMMAP")
 _LITTLE_ROOM = 1 << 20
 
 
+class RoomError(Exception):
+    """A run that wasn't begun, since what it makes has no room; the message is a sentence."""
+
+
 def is_full(error: BaseException) -> bool:
     """Whether the error, or what led to it, is a disk without room or a used-up quota."""
     return any(_kind(cause) == "full" for cause in causes(error))
@@ -34,6 +38,8 @@ def disk_problem(error: BaseException, home: os.PathLike[str] | str) -> str | No
     `home` stands in for the folder where the error names none.
     """
     for cause in causes(error):
+        if isinstance(cause, RoomError):
+            return str(cause)
         kind = _kind(cause)
         if kind is None:
             continue
