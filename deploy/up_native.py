@@ -10,6 +10,8 @@ one is made, with secrets of its own and one user, whose password is told once. 
 
 import argparse
 import contextlib
+import fcntl
+import json
 import os
 import pwd
 import re
@@ -26,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,6 +42,7 @@ _BAKED = {"/opt/fer-pipeline/workspace.yaml": "deploy/workspace.yaml"}
 _POSTGRES = "postgres"
 _RESTART_SECONDS = (1.0, 2.0, 5.0, 10.0)
 _END_SECONDS = 20.0
+_PIDS = "processes.json"
 
 
 class MissingVariableError(KeyError):
@@ -235,6 +239,7 @@ class Machine:
         servers = [one for name, one in self.running.items() if name == _POSTGRES]
         _end(clients, signal.SIGTERM)
         _end(servers, signal.SIGINT)
+        (self.folder / _PIDS).unlink(missing_ok=True)
 
     def _is_watched(self) -> bool:
         return hasattr(self, "_watcher")
@@ -322,7 +327,14 @@ class Machine:
             "PGUSER": user,
             "PGPASSWORD": password,
         }
-        ready = [bin_folder / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
+        ready: list[str | Path] = [
+            bin_folder / "pg_isready",
+            "-q",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(port),
+        ]
         deadline = time.monotonic() + 60
         while subprocess.run(ready, env=client, check=False).returncode:
             if time.monotonic() > deadline:
@@ -353,6 +365,35 @@ class Machine:
                 **_account(owner),
             )
         self.running[name] = Service(process, log)
+        started = {
+            one: [service.process.pid, _created(service.process.pid)]
+            for one, service in self.running.items()
+        }
+        (self.folder / _PIDS).write_text(json.dumps(started), encoding="utf-8")
+
+
+def end_leftovers(folder: Path) -> None:
+    """End services that outlived the process that started them."""
+    path = folder / _PIDS
+    if not path.exists():
+        return
+    found = json.loads(path.read_text(encoding="utf-8"))
+    left = [pid for pid, created in found.values() if created and _created(pid) == created]
+    for number in (signal.SIGINT, signal.SIGKILL):
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, number)
+        deadline = time.monotonic() + _END_SECONDS
+        while any(map(psutil.pid_exists, left)) and time.monotonic() < deadline:
+            time.sleep(0.2)
+    path.unlink()
+
+
+def _created(pid: int) -> float | None:
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.NoSuchProcess:
+        return None
 
 
 def make_env(path: Path, folder: Path) -> tuple[str, str]:
@@ -386,6 +427,12 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     # PostgreSQL runs as another user where root starts it, and has to get to its folder.
     folder.chmod(0o755)
+    lock = (folder / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"busy: the services of {folder} run already", file=sys.stderr)
+        return 1
     try:
         for program in ("caddy",):
             _program(program, os.environ)
@@ -402,6 +449,7 @@ def main() -> int:
         print(f"wrong input: {error}", file=sys.stderr)
         return 2
     try:
+        end_leftovers(folder)
         machine.up()
         machine.watch()
         host = machine.variables.get("FER_HOST") or "localhost"
