@@ -127,6 +127,10 @@ class Machine:
             self.ports[port] = int(variables.get(name) or usual)
         self.paths: dict[str, Path] = {}
         self.running: dict[str, Service] = {}
+        self.held: set[str] = set()
+        """Services that stay down when they end, until they are taken out of here."""
+        self.added: dict[str, dict[str, str]] = {}
+        """Variables that services get besides their own."""
         self._ending = threading.Event()
         self._lay_out()
 
@@ -172,7 +176,7 @@ class Machine:
             own |= {"FER_HTTP_PORT": str(self.ports[80]), "FER_HTTPS_PORT": str(self.ports[443])}
         if "OMP_NUM_THREADS" in os.environ:
             own["OMP_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"]
-        return kept | own | declared
+        return kept | own | declared | self.added.get(service, {})
 
     def start(self, service: str) -> None:
         """Start a service; PostgreSQL's cluster and databases are made the first time."""
@@ -247,7 +251,7 @@ class Machine:
     def _restart_ended(self) -> None:
         while not self._ending.wait(0.5):
             for name, service in list(self.running.items()):
-                if service.process.poll() is None or self._ending.is_set():
+                if name in self.held or service.process.poll() is None:
                     continue
                 # Workers of a server that ended can outlive it, in its group.
                 service.signal(signal.SIGKILL)
@@ -256,8 +260,9 @@ class Machine:
                 wait = _RESTART_SECONDS[min(count, len(_RESTART_SECONDS) - 1)]
                 if self._ending.wait(wait):
                     return
-                self.start(name)
-                self.running[name].restarts = count + 1
+                if name not in self.held:
+                    self.start(name)
+                    self.running[name].restarts = count + 1
 
     def _lay_out(self) -> None:
         (self.folder / "tmp").mkdir(parents=True, exist_ok=True)

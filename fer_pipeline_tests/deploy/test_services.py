@@ -176,7 +176,7 @@ def test_mlflow_answers_the_other_services_and_no_foreign_name(
     machine: Machine, host: str, status: int
 ) -> None:
     port = machine.ports[5000]
-    path = "/api/2.0/mlflow/experiments/search?max_results=1"
+    path = "/mlflow/api/2.0/mlflow/experiments/search?max_results=1"
     assert _ask(port, "GET", path, "", {"Host": f"{host}:{port}"})[0] == status
 
 
