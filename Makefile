@@ -10,10 +10,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench soak lint ui clean
+.PHONY: help setup demo test bench soak lint ui up-native clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with everything the project needs (about two minutes)
 
@@ -30,12 +30,16 @@ lint: $(STAMP) ## check style, formatting and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy deploy/up_native.py
 
 bench: $(STAMP) ## measure speed and memory, write docs/performance.md (an hour or so; PEERS=PYTHON)
 	$(BIN)/python -m benchmarks $(if $(PEERS),--peers $(PEERS))
 
 ui: $(STAMP) ## open Dagster and MLflow on what was run before
 	$(BIN)/fer-pipeline ui
+
+up-native: $(STAMP) ## run the services of docker-compose.yml without Docker (docs/operations.md)
+	$(BIN)/python deploy/up_native.py
 
 clean: ## remove .venv and caches; what was run (fer-home) stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -266,6 +266,9 @@ def review(
         str, typer.Option(help="Address to listen on; others than this machine's need a password.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")] = 8501,
+    url: Annotated[
+        str | None, typer.Option(help="Address at which a proxy shows the page to others.")
+    ] = None,
 ) -> None:
     """Label the faces of a study in the browser, until Ctrl-C.
 
@@ -273,7 +276,7 @@ def review(
     """
     from fer_pipeline.review_server import serve_review
 
-    serve_review(Settings.load(home=home), host, port, _console)
+    serve_review(Settings.load(home=home), host, port, _console, url=url)
 
 
 def main() -> None:

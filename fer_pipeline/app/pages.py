@@ -26,6 +26,7 @@ from fer_pipeline.settings import Settings
 _log = logging.getLogger(__name__)
 
 _VIEWS = {"whole": "The whole photo, the face framed", "crop": "Only the face"}
+PROXY_HEADER = "X-Fer-Review-Password"
 _AHEAD = 2
 """Pictures that the browser has before they are wanted."""
 _READ_AHEAD = 8
@@ -56,6 +57,11 @@ def _is_in() -> bool:
     if not wanted or st.session_state.get("in"):
         return True
     gate = _gate(wanted.get_secret_value())
+    # A proxy that has asked who comes sends the password for them.
+    sent = st.context.headers.get(PROXY_HEADER)
+    if sent and gate.admits(sent):
+        st.session_state["in"] = True
+        return True
     with st.form("password"):
         given = st.text_input("Password", type="password", autocomplete="current-password")
         if st.form_submit_button("Open") and given:

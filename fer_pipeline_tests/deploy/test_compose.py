@@ -10,20 +10,27 @@ import jsonschema
 import pytest
 import yaml
 
-from fer_pipeline_tests.deploy.native import (
-    ROOT,
-    MissingVariableError,
-    load_compose,
-    variables_asked_for,
-)
+from fer_pipeline_tests.deploy.native import ROOT, up_native, variables_asked_for
 
-VARIABLES = {"POSTGRES_PASSWORD": "a pass:w/rd@1", "DATA_DIR": "/faces", "FER_DATASET": "affectnet"}
+SECRETS = {
+    "POSTGRES_PASSWORD": "a pass:w/rd@1",
+    "FER_SERVE_TOKEN": "a #token: with 'all' of it",
+    "FER_REVIEW_PASSWORD": "another {one}",
+}
+VARIABLES = {
+    **SECRETS,
+    "FER_USERS_FILE": "/secrets/users",
+    "DATA_DIR": "/faces",
+    "FER_DATASET": "affectnet",
+}
 DAGSTER_SERVICES = ("code", "webserver", "daemon")
+OWN_IMAGES = ("mlflow", *DAGSTER_SERVICES, "labelling", "recognition")
+RAY_SERVICES = ("ray-head", "ray-worker", "gpu-worker")
 
 
 @pytest.fixture
 def compose() -> dict[str, Any]:
-    return load_compose(VARIABLES)
+    return up_native.load_compose(VARIABLES)
 
 
 def test_compose_file_follows_the_compose_specification(compose: dict[str, Any]) -> None:
@@ -38,8 +45,8 @@ def test_compose_file_follows_the_compose_specification(compose: dict[str, Any])
 
 @pytest.mark.parametrize("name", sorted(VARIABLES))
 def test_every_variable_has_no_default_and_is_in_the_example(name: str) -> None:
-    with pytest.raises(MissingVariableError, match=name):
-        load_compose({key: value for key, value in VARIABLES.items() if key != name})
+    with pytest.raises(up_native.MissingVariableError, match=name):
+        up_native.load_compose({key: value for key, value in VARIABLES.items() if key != name})
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     assert re.search(rf"^{name}=", example, re.MULTILINE)
 
@@ -48,24 +55,49 @@ def test_no_other_variable_is_asked_for() -> None:
     assert variables_asked_for() == set(VARIABLES)
 
 
-def test_example_holds_no_password() -> None:
+@pytest.mark.parametrize("name", sorted(SECRETS))
+def test_example_holds_no_secret(name: str) -> None:
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
-    assert re.search(r"^POSTGRES_PASSWORD=$", example, re.MULTILINE)
+    assert re.search(rf"^{name}=$", example, re.MULTILINE)
 
 
-def test_only_the_two_pages_are_published_and_only_here(compose: dict[str, Any]) -> None:
+def test_nothing_but_the_proxy_is_published(compose: dict[str, Any]) -> None:
     published = {
         name: service["ports"]
         for name, service in compose["services"].items()
         if "ports" in service or "network_mode" in service
     }
-    assert published == {"mlflow": ["127.0.0.1:5000:5000"], "webserver": ["127.0.0.1:3000:3000"]}
+    assert published == {"proxy": ["80:80", "443:443"]}
 
 
-def test_password_stands_in_no_command_line(compose: dict[str, Any]) -> None:
+def test_no_secret_stands_in_a_command_line(compose: dict[str, Any]) -> None:
     for service in compose["services"].values():
         words = [*service.get("command", []), *service["healthcheck"]["test"]]
-        assert not [word for word in words if VARIABLES["POSTGRES_PASSWORD"] in word]
+        assert not [word for word in words for secret in SECRETS.values() if secret in str(word)]
+
+
+def test_no_service_can_write_its_image_or_gain_rights(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert service["read_only"] is True, name
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["mem_limit"]
+        # PostgreSQL's image makes its folders as root before it becomes another user.
+        assert name == "postgres" or service["cap_drop"] == ["ALL"]
+
+
+def test_ray_and_gpu_run_only_when_asked_for(compose: dict[str, Any]) -> None:
+    profiles = {
+        name: service["profiles"]
+        for name, service in compose["services"].items()
+        if "profiles" in service
+    }
+    assert profiles == {
+        "ray-head": ["ray", "gpu"],
+        "ray-worker": ["ray"],
+        "gpu-worker": ["gpu"],
+    }
+    (device,) = compose["services"]["gpu-worker"]["deploy"]["resources"]["reservations"]["devices"]
+    assert device["capabilities"] == ["gpu"]
 
 
 def test_data_can_only_be_read(compose: dict[str, Any]) -> None:
@@ -84,7 +116,7 @@ def test_every_service_is_watched_restarted_and_waits_for_health(compose: dict[s
         assert service["healthcheck"]["test"][0] == "CMD"
         assert service["restart"] == "unless-stopped"
         awaited = service.get("depends_on", {})
-        assert awaited or name == "postgres"
+        assert awaited or name in ("postgres", "ray-head")
         assert all(wait == {"condition": "service_healthy"} for wait in awaited.values())
 
 
@@ -95,13 +127,14 @@ def test_every_mount_has_its_source(compose: dict[str, Any]) -> None:
             if source.startswith("./"):
                 assert (ROOT / source).exists(), source
             else:
-                assert source in compose["volumes"] or source == VARIABLES["DATA_DIR"]
+                given = (VARIABLES["DATA_DIR"], VARIABLES["FER_USERS_FILE"])
+                assert source in compose["volumes"] or source in given
 
 
 def test_image_holds_everything_the_services_name(compose: dict[str, Any]) -> None:
-    built = [service for service in compose["services"].values() if "build" in service]
-    assert len(built) == 4
-    dockerfile = ROOT / built[0]["build"]["dockerfile"]
+    built = {name: one for name, one in compose["services"].items() if "build" in one}
+    assert set(built) == {*OWN_IMAGES, *RAY_SERVICES}
+    dockerfile = ROOT / built["code"]["build"]["dockerfile"]
     lines = [line.split() for line in dockerfile.read_text(encoding="utf-8").splitlines()]
     copied = [line[1:] for line in lines if line[:1] == ["COPY"] and "--from" not in line[1]]
     sources = [source for line in copied for source in line[:-1]]
@@ -109,7 +142,7 @@ def test_image_holds_everything_the_services_name(compose: dict[str, Any]) -> No
     for source in sources:
         assert (ROOT / source).exists(), source
         assert any(fnmatch.fnmatch(source, rule[1:]) for rule in ignored if rule[:1] == "!"), source
-    workspace = built[-1]["command"][-1]
+    workspace = built["daemon"]["command"][-1]
     assert ["deploy/workspace.yaml", workspace] in copied
 
 

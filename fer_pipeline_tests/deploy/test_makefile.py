@@ -23,7 +23,7 @@ case "$*" in
     "-m pytest"*) echo tested ;;
 esac
 """
-TARGETS = ("setup", "demo", "test", "soak", "bench", "lint", "ui", "clean", "help")
+TARGETS = ("setup", "demo", "test", "soak", "bench", "lint", "ui", "up-native", "clean", "help")
 
 
 @pytest.fixture

@@ -1,19 +1,24 @@
 """The services of docker-compose.yml, started for real with their own command lines.
 
-One set of processes serves every test here: PostgreSQL, MLflow, code server, daemon, webserver.
+One set of processes serves every test here, PostgreSQL and the proxy among them.
 """
 
+import base64
 import http.client
 import json
+import ssl
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg2
 import pytest
 
-from fer_pipeline_tests.deploy.native import PASSWORD, Machine, machine_with_postgresql
+from fer_pipeline_tests.deploy.native import PASSWORD, machine_of_its_own, up_native
+from fer_pipeline_tests.system import require_program
 
 pytestmark = pytest.mark.timeout(480)
 
@@ -57,19 +62,48 @@ def _write_release(root: Path) -> None:
         path.write_text("\n".join([COLUMNS, *rows]) + "\n", encoding="utf-8")
 
 
+Machine = up_native.Machine
+USER, USERS_PASSWORD = "ada", "correct horse"
+_PAGES = ("/", "/dagster/server_info", "/mlflow/health", "/label/", "/metrics", "/nothing")
+
+
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Machine]:
-    with machine_with_postgresql() as machine:
+    caddy = require_program("caddy")
+    require_program("wget")
+    with machine_of_its_own() as machine:
         _write_release(machine.paths["/data"])
-        # Two long starts at once; in compose the code server waits for MLflow.
-        for service in ("mlflow", "code"):
-            machine.start(service)
-        machine.wait_until_healthy("code", 150)
-        for service in ("webserver", "daemon"):
-            machine.start(service)
-        for service in ("mlflow", "webserver", "daemon"):
-            machine.wait_until_healthy(service, 150)
+        hashed = subprocess.run(
+            [caddy, "hash-password", "--plaintext", USERS_PASSWORD],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+        machine.paths["/run/secrets/users"].write_text(f"{USER} {hashed}\n", encoding="utf-8")
+        machine.up(seconds=240)
         yield machine
+
+
+def _through_the_door(
+    machine: Machine, path: str, headers: dict[str, str] | None = None
+) -> tuple[int, bytes]:
+    """The answer of the proxy, whose certificate is its own."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    port = machine.ports[443]
+    connection = http.client.HTTPSConnection("localhost", port, timeout=60, context=context)
+    try:
+        connection.request("GET", path, headers=headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def _signed_in(password: str = USERS_PASSWORD) -> dict[str, str]:
+    word = base64.b64encode(f"{USER}:{password}".encode()).decode()
+    return {"Authorization": f"Basic {word}"}
 
 
 def _ask(
@@ -87,7 +121,7 @@ def _ask(
 def _graphql(machine: Machine, query: str, variables: dict[str, Any] | None = None) -> Any:
     body = json.dumps({"query": query, "variables": variables or {}})
     headers = {"Content-Type": "application/json"}
-    status, answer = _ask(machine.ports[3000], "POST", "/graphql", body, headers)
+    status, answer = _ask(machine.ports[3000], "POST", "/dagster/graphql", body, headers)
     decoded = json.loads(answer)
     assert status == 200, decoded
     assert "errors" not in decoded, decoded
@@ -142,8 +176,60 @@ def test_mlflow_answers_the_other_services_and_no_foreign_name(
     machine: Machine, host: str, status: int
 ) -> None:
     port = machine.ports[5000]
-    path = "/api/2.0/mlflow/experiments/search?max_results=1"
+    path = "/mlflow/api/2.0/mlflow/experiments/search?max_results=1"
     assert _ask(port, "GET", path, "", {"Host": f"{host}:{port}"})[0] == status
+
+
+@pytest.mark.parametrize(("host", "status"), [("localhost", 200), ("elsewhere.example", 400)])
+def test_dagster_answers_to_its_own_names_alone(machine: Machine, host: str, status: int) -> None:
+    port = machine.ports[3000]
+    assert _ask(port, "GET", "/dagster/server_info", "", {"Host": host})[0] == status
+
+
+@pytest.mark.parametrize("path", _PAGES)
+def test_without_a_password_every_address_is_refused(machine: Machine, path: str) -> None:
+    assert _through_the_door(machine, path)[0] == 401
+    assert _through_the_door(machine, path, _signed_in("wrong"))[0] == 401
+
+
+def test_who_has_the_password_gets_every_page(machine: Machine) -> None:
+    pages = {path: _through_the_door(machine, path, _signed_in()) for path in _PAGES}
+    assert {path: status for path, (status, _) in pages.items()} == {
+        path: 404 if path == "/nothing" else 200 for path in _PAGES
+    }
+    assert b"Facial expressions" in pages["/"][1]
+    # MLflow's assistant would run programs on the server.
+    assistant = "/mlflow/ajax-api/3.0/mlflow/assistant/config"
+    assert _through_the_door(machine, assistant, _signed_in())[0] == 403
+
+
+def test_door_answers_to_no_other_name(machine: Machine) -> None:
+    headers = {**_signed_in(), "Host": "elsewhere.example"}
+    assert _through_the_door(machine, "/", headers)[0] == 421
+
+
+def test_nothing_but_the_door_listens_beyond_this_machine(machine: Machine) -> None:
+    ours = {service.process.pid for service in machine.running.values()}
+    beyond = {
+        one.laddr.port
+        for one in psutil.net_connections("tcp")
+        if one.status == psutil.CONN_LISTEN
+        and one.pid is not None
+        and ours & {one.pid, *(parent.pid for parent in psutil.Process(one.pid).parents())}
+        and one.laddr.ip not in ("127.0.0.1", "::1")
+    }
+    assert beyond == {machine.ports[443], machine.ports[80]}
+
+
+def test_no_log_holds_a_secret(machine: Machine) -> None:
+    _through_the_door(machine, "/metrics", _signed_in())
+    secrets = [
+        value for name, value in machine.variables.items() if name.endswith(("_PASSWORD", "_TOKEN"))
+    ]
+    secrets += [USERS_PASSWORD, _signed_in()["Authorization"].partition(" ")[2]]
+    for log in (machine.folder / "logs").iterdir():
+        text = log.read_text(encoding="utf-8", errors="replace")
+        assert not [secret for secret in secrets if secret in text], log
 
 
 def test_run_asked_for_on_the_page_is_queued_launched_and_kept(machine: Machine) -> None:

@@ -1,0 +1,99 @@
+"""Dagster's pages and MLflow of a machine, asked over HTTP as their pages ask."""
+
+import http.client
+import json
+import time
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from fer_pipeline_tests.deploy.native import up_native
+
+_LAUNCH = """mutation($given: ExecutionParams!) { launchRun(executionParams: $given) {
+  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+_STATUS = """query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"""
+_EVENTS = """query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
+  __typename ... on ExecutionStepFailureEvent { stepKey error { message } }
+  ... on RunFailureEvent { message } } } } }"""
+_CANCEL = """mutation($id: String!) { terminateRun(runId: $id) { __typename } }"""
+_REPOSITORY = """{ workspaceOrError { ... on Workspace { locationEntries { name
+  locationOrLoadError { ... on RepositoryLocation { repositories { name } } } } } } }"""
+
+
+class Pages:
+    """What the pages of a machine's services are asked."""
+
+    def __init__(self, machine: up_native.Machine) -> None:
+        self.machine = machine
+
+    def ask(self, query: str, variables: dict[str, Any] | None = None) -> Any:
+        """The data that a GraphQL query gives."""
+        body = json.dumps({"query": query, "variables": variables or {}})
+        answer = json.loads(self._post(3000, "/dagster/graphql", body))
+        assert "errors" not in answer, answer
+        return answer["data"]
+
+    def launch(self, assets: Sequence[str], seconds: float = 120) -> str:
+        """Launch a run that makes these assets; gives its id."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                (entry,) = self.ask(_REPOSITORY)["workspaceOrError"]["locationEntries"]
+                (repository,) = entry["locationOrLoadError"]["repositories"]
+                selector = {
+                    "repositoryLocationName": entry["name"],
+                    "repositoryName": repository["name"],
+                    "jobName": "__ASSET_JOB",
+                    "assetSelection": [{"path": name.split("/")} for name in assets],
+                }
+                given = {"selector": selector, "mode": "default", "runConfigData": {}}
+                launched = self.ask(_LAUNCH, {"given": given})["launchRun"]
+                assert launched["__typename"] == "LaunchRunSuccess", launched
+                return str(launched["run"]["runId"])
+            except (AssertionError, OSError, ValueError, KeyError, http.client.HTTPException):
+                # The code server may just have come back.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
+
+    def wait(self, run: str, wanted: Collection[str], seconds: float) -> str:
+        """The state of a run once it is one of these, or when time is up."""
+        deadline = time.monotonic() + seconds
+        state = ""
+        while state not in wanted and time.monotonic() < deadline:
+            try:
+                state = str(self.ask(_STATUS, {"id": run})["runOrError"].get("status", ""))
+            except (AssertionError, OSError, ValueError, http.client.HTTPException):
+                state = ""
+            time.sleep(0.5)
+        return state
+
+    def why(self, run: str) -> list[str]:
+        """What a run's log says of failures."""
+        events = self.ask(_EVENTS, {"id": run})["logsForRun"]["events"]
+        return [json.dumps(one)[:600] for one in events if len(one) > 1]
+
+    def cancel(self, run: str) -> None:
+        """Terminate a run."""
+        self.ask(_CANCEL, {"id": run})
+
+    def open_trainings(self) -> list[str]:
+        """The MLflow runs that are still RUNNING."""
+        found = json.loads(self._post(5000, "/mlflow/api/2.0/mlflow/experiments/search", _MANY))
+        ids = [one["experiment_id"] for one in found.get("experiments", [])]
+        body = json.dumps({"experiment_ids": ids, "filter": "status = 'RUNNING'"})
+        runs = json.loads(self._post(5000, "/mlflow/api/2.0/mlflow/runs/search", body))
+        return [one["info"]["run_id"] for one in runs.get("runs", [])]
+
+    def _post(self, port: int, path: str, body: str) -> bytes:
+        connection = http.client.HTTPConnection("127.0.0.1", self.machine.ports[port], timeout=30)
+        try:
+            connection.request("POST", path, body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            data = answer.read()
+            assert answer.status == 200, data[:500]
+            return data
+        finally:
+            connection.close()
+
+
+_MANY = json.dumps({"max_results": 100})
