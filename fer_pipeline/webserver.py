@@ -24,8 +24,8 @@ class _OwnNamesOnly(DagsterWebserver):  # type: ignore[type-arg]
 
 def main() -> None:
     """Run `dagster-webserver` with the options of this process."""
-    app.DagsterWebserver = _OwnNamesOnly  # type: ignore[misc]
-    cli.main()
+    app.DagsterWebserver = _OwnNamesOnly  # type: ignore[attr-defined]
+    cli.main()  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":
