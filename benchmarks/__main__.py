@@ -9,12 +9,24 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import accuracy, batches, crop, detect, index, manifest, page, recognise, stage
+from benchmarks import (
+    accuracy,
+    batches,
+    crop,
+    detect,
+    formats,
+    index,
+    manifest,
+    page,
+    recognise,
+    stage,
+)
 from benchmarks.harness import Bench, Peers, Row, Subject, limited
 from benchmarks.peers import PACKAGES, versions
 
 SUBJECTS: Mapping[str, Subject] = {
     "index": index.rows,
+    "formats": formats.rows,
     "manifest": manifest.rows,
     "crop": crop.rows,
     "detect": detect.rows,

@@ -20,6 +20,10 @@ from fer_pipeline_tests.core.small_release import encoded
 
 WORK = {
     "index": ["index of AffectNet-like lists, one core", "peak memory of the index"],
+    "formats": [
+        *("index of affectnet-2021", "index of affectnet-plus", "index of csv", "index of expw"),
+        *("index of fer2013", "index of folders", "index of raf-db"),
+    ],
     "manifest": ["peak memory of the manifest"],
     "crop": ["crop, photos of about 425 px", "crop, photos of 1800 to 3200 px"],
     "detect": ["crop with detection", "listed faces found"],
