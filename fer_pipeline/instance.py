@@ -136,8 +136,10 @@ def close_killed_runs(
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
     living = {run.run_id for run in _unfinished(instance)}
     if dead:
+        from fer_pipeline.log_followers import end_log_followers
         from fer_pipeline.tracking import close_stale_runs
 
+        end_log_followers(settings, [run.run_id for run in dead])
         close_stale_runs(settings, spared=living)
     if not living:
         for folder in ("index", "manifest", "crops", "reports"):

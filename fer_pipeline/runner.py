@@ -21,6 +21,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.executors import RAY
 from fer_pipeline.failures import INTERRUPTED, STOPPED, StepFailures
 from fer_pipeline.instance import COMMAND_LINE_TAG, EXECUTOR_TAG, log_file
+from fer_pipeline.log_followers import end_log_followers
 from fer_pipeline.operations.room import check_room_for
 from fer_pipeline.plan import AssetState, asset_states
 from fer_pipeline.progress import CropMeter
@@ -105,6 +106,7 @@ def run_graph(
             raise_on_error=False,
         )
         outcome.ok = result.success
+    end_log_followers(settings, [result.run_id])
     if not outcome.ok and not outcome.problems:
         outcome.problems.append(
             f"run {result.run_id} failed without a step that says why: run again, which goes on "
