@@ -53,6 +53,9 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 
 def ours(name: str, root: str, target: str) -> Figures:
+    # pyarrow loads it at the first list that it is given; neither side's time is to hold that.
+    import pandas as pd  # noqa: F401
+
     from fer_pipeline.core.datasets import open_dataset
     from fer_pipeline.core.index import build_index
 

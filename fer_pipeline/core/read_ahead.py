@@ -97,8 +97,12 @@ def _read(file: int, max_bytes: int | None) -> Stored:
             return UnreadableError(f"{kind}, not a photo")
         if max_bytes is not None and state.st_size > max_bytes:
             return too_large(max_bytes)
+        data = os.read(file, state.st_size + 1)
+        if len(data) == state.st_size:
+            return data
+        # It is being written, or larger than one call takes.
         with os.fdopen(file, "rb", buffering=0, closefd=False) as stream:
-            return stream.read()
+            return data + stream.read()
     except OSError as error:
         return _refusal(error)
     finally:

@@ -9,7 +9,7 @@ hundredths, rounded. `no_human_annotated` has no human label and is left alone.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from fer_pipeline.core.labels import AFFECTNET, VOTE_NAMES
 from fer_pipeline.core.votes import EXPRESSIONS
 
 _SUBSETS: Mapping[str, str] = {"0": "easy", "1": "challenging", "2": "difficult"}
+_PLAIN = json.JSONDecoder()
 _LONGEST = 60
 """Characters of an attribute."""
 
@@ -102,7 +103,7 @@ def _note(data: object) -> _Note:
     if not isinstance(data, bytes):
         return _DAMAGED
     try:
-        whole = json.loads(data)
+        whole = _parsed(data)
     except (ValueError, RecursionError):
         return _DAMAGED
     if not isinstance(whole, dict):
@@ -111,30 +112,45 @@ def _note(data: object) -> _Note:
     inner = said.get("metadata")
     known = said | _with_plain_keys(inner) if isinstance(inner, dict) else said
     subset = _text(known.get("subset"))[:_LONGEST]
-    attributes = {
-        "subset": _SUBSETS.get(subset, subset),
-        "age": _age(known.get("age")),
-        "gender": _likeliest(known.get("gender")),
-        "race": _likeliest(known.get("race", known.get("ethnicity"))),
-        "pose": _angles(known.get("pose", known.get("headpose"))),
-    }
+    attributes = _attributes(
+        _SUBSETS.get(subset, subset),
+        _age(known.get("age")),
+        _likeliest(known.get("gender")),
+        _likeliest(known.get("race", known.get("ethnicity"))),
+        _angles(known.get("pose", known.get("headpose"))),
+    )
     return _Note(
         _text(known.get("humanlabel")),
         _text(known.get("valence")),
         _text(known.get("arousal")),
         _shares(known.get("softlabel")),
-        attribute_text(attributes),
+        attributes,
+    )
+
+
+def _parsed(data: bytes) -> object:
+    try:
+        return _PLAIN.decode(data.decode())
+    except ValueError:
+        # With a byte-order mark, or in another encoding.
+        return json.loads(data)
+
+
+@lru_cache(maxsize=4096)
+def _attributes(subset: str, age: str, gender: str, race: str, pose: str) -> str | None:
+    return attribute_text(
+        {"subset": subset, "age": age, "gender": gender, "race": race, "pose": pose}
     )
 
 
 def _with_plain_keys(said: Mapping[str, Any]) -> dict[str, Any]:
-    return {_plain_key(key): value for key, value in said.items()}
+    return dict(zip(_plain_keys(*said), said.values(), strict=True))
 
 
 @lru_cache(maxsize=1024)
-def _plain_key(key: str) -> str:
-    """A key without case, dashes, underscores and blanks."""
-    return "".join(filter(str.isalnum, key.lower()))
+def _plain_keys(*keys: str) -> tuple[str, ...]:
+    """Keys without case, dashes, underscores and blanks; most files have the same ones."""
+    return tuple("".join(filter(str.isalnum, key.lower())) for key in keys)
 
 
 def _text(value: object) -> str:
@@ -152,13 +168,17 @@ def _number(value: Any) -> float:
         return math.nan
 
 
+def _are_floats(values: Iterable[object]) -> bool:
+    return set(map(type, values)) == {float}
+
+
 def _shares(value: object) -> Sequence[float] | None:
     """A soft label; empty without one, None where it is no eight shares."""
     if value is None:
         return ()
     if not isinstance(value, list) or len(value) != EXPRESSIONS:
         return None
-    shares = list(map(_number, value))
+    shares = value if _are_floats(value) else list(map(_number, value))
     # A NaN among them makes the sum one.
     return shares if min(shares) >= 0 and max(shares) <= 1 and sum(shares) >= 0 else None
 
@@ -172,7 +192,9 @@ def _likeliest(value: object) -> str:
     """A trait in words: itself, or of several with a score each the one with the highest."""
     if not isinstance(value, dict):
         return _text(value)[:_LONGEST]
-    scores = {key: _number(one) for key, one in value.items()}
+    scores = value
+    if not _are_floats(value.values()):
+        scores = {key: _number(one) for key, one in value.items()}
     return plain_text(max(scores, key=scores.__getitem__))[:_LONGEST] if scores else ""
 
 
