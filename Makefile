@@ -30,7 +30,7 @@ lint: $(STAMP) ## check style, formatting and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/mypy deploy/up_native.py
+	MYPYPATH=deploy $(BIN)/mypy deploy/up_native.py
 
 bench: $(STAMP) ## measure speed and memory, write docs/performance.md (an hour or so; PEERS=PYTHON)
 	$(BIN)/python -m benchmarks $(if $(PEERS),--peers $(PEERS))

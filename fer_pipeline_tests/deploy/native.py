@@ -3,7 +3,7 @@
 How they are run is deploy/up_native.py's business, which `make up-native` runs.
 """
 
-import importlib.util
+import importlib
 import re
 import shutil
 import sys
@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
 from fer_pipeline_tests.system import free_ports, require_program
 
@@ -20,17 +19,9 @@ PASSWORD = "a pass:w/rd@%1"  # noqa: S105
 _ASKED_FOR = re.compile(r"\$\{(\w+):\?")
 
 
-def _loaded() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("up_native", ROOT / "deploy" / "up_native.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-up_native = _loaded()
+# As `python deploy/up_native.py` finds what belongs to it.
+sys.path.insert(0, str(ROOT / "deploy"))
+up_native = importlib.import_module("up_native")
 
 
 def variables_asked_for() -> set[str]:
