@@ -13,7 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import pytest
 from absl import logging as absl_logging
-from hypothesis import settings
+from hypothesis import settings, strategies
 
 from fer_pipeline import cli
 from fer_pipeline.core.synthetic import write_release
@@ -23,6 +23,10 @@ from fer_pipeline_tests.graph import SMALL, Ended
 # Steady examples and no folder left in the working tree.
 settings.register_profile("fer_pipeline", deadline=None, database=None, derandomize=True)
 settings.load_profile("fer_pipeline")
+
+# Loaded where it is first used, which in Python 3.11 fails now and then while another thread of a
+# test compiles something too.
+strategies.from_regex("a").validate()
 
 # TensorFlow's handler would keep what stands for standard error in some test, and close it when
 # logging is set up anew: pytest's own file.
