@@ -131,7 +131,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--photos", type=int, default=240, help="photos of the drawn release")
+    parser.add_argument("--photos", type=int, default=400, help="photos of the drawn release")
     parser.add_argument("--only", choices=sorted(FAULTS), help="one kind of fault")
     given = parser.parse_args()
     wanted = [given.only] if given.only else list(FAULTS)
