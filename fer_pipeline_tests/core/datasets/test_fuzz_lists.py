@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from fer_pipeline.core.datasets import open_dataset
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.index import count_kept_and_rejected
+from fer_pipeline_tests.core.datasets.damage import damaged
 from fer_pipeline_tests.core.small_release import HEADER, LISTS, indexed, line, write_list
 
 _LANDMARKS = ";".join(f"{number}.25" for number in range(136))
@@ -28,29 +28,7 @@ _PIECES = [b"", b",", b"\n", b"\r", b"\r\n", b'"', b"\x00", b"\xff", b"\xef\xbb\
 _PIECES += [b"NULL", b"99999999999", b"1e400", b"../", b"\\", b"," * 20, b"\n" * 5, b"\x1a", b"9.5"]
 
 
-@st.composite
-def _changed(draw: st.DrawFn) -> bytes:
-    """The list with one to eight places overwritten, inserted, cut out, moved or cut off."""
-    data = bytearray(_WHOLE)
-    for kind in draw(st.lists(st.sampled_from("oioxmt"), min_size=1, max_size=8)):
-        at = draw(st.integers(0, max(0, len(data) - 1)))
-        length = draw(st.sampled_from([1, 2, 5, 40, 700]))
-        if kind == "o":
-            piece = draw(st.sampled_from(_PIECES))
-            data[at : at + max(1, len(piece))] = piece
-        elif kind == "i":
-            data[at:at] = draw(st.sampled_from(_PIECES))
-        elif kind == "x":
-            del data[at : at + length]
-        elif kind == "m":
-            place = draw(st.integers(0, len(data)))
-            data[place:place] = data[at : at + length]
-        else:
-            del data[max(1, len(data) - length) :]
-    return bytes(data)
-
-
-@given(data=_changed())
+@given(data=damaged(_WHOLE, _PIECES, 8, [1, 2, 5, 40, 700]))
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_rows_of_a_damaged_list_are_kept_or_rejected_and_all_are_counted(
     tmp_path: Path, data: bytes

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fer_pipeline.core.errors import InputError
+from fer_pipeline_tests.core.datasets.damage import damaged
 from fer_pipeline_tests.core.datasets.table_releases import (
     FER_HEADER,
     FER_PLUS_HEADER,
@@ -43,26 +44,8 @@ _PIECES += [b"PublicTest", b",Training\n", b"99999999999", b"../", b"," * 20, b"
 _quiet = settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@st.composite
-def _changed(draw: st.DrawFn, whole: bytes) -> bytes:
-    """The table with one to six places overwritten, inserted, cut out, moved or cut off."""
-    data = bytearray(whole)
-    for kind in draw(st.lists(st.sampled_from("oioxmt"), min_size=1, max_size=6)):
-        at = draw(st.integers(0, max(0, len(data) - 1)))
-        length = draw(st.sampled_from([1, 2, 5, 40, 200]))
-        if kind == "o":
-            piece = draw(st.sampled_from(_PIECES))
-            data[at : at + max(1, len(piece))] = piece
-        elif kind == "i":
-            data[at:at] = draw(st.sampled_from(_PIECES))
-        elif kind == "x":
-            del data[at : at + length]
-        elif kind == "m":
-            place = draw(st.integers(0, len(data)))
-            data[place:place] = data[at : at + length]
-        else:
-            del data[max(1, len(data) - length) :]
-    return bytes(data)
+def _changed(whole: bytes) -> st.SearchStrategy[bytes]:
+    return damaged(whole, _PIECES, 6, [1, 2, 5, 40, 200])
 
 
 def _counted_or_refused(name: str, root: Path, folder: Path, *files: str, **options: str) -> None:
