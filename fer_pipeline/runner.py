@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import dagster as dg
 from dagster import AssetKey, DagsterEventType, DagsterInstance, EventLogEntry, RunsFilter
 from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
+from dagster._core.storage.tags import MAX_RETRIES_TAG
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -100,6 +101,8 @@ def run_graph(
                 **(tags or {}),
                 COMMAND_LINE_TAG: "true",
                 EXECUTOR_TAG: settings.executor,
+                # A command's run is the command's to repeat, not the daemon's.
+                MAX_RETRIES_TAG: "0",
                 _TOKEN_TAG: token,
             },
             asset_selection=[state.key for state in chosen],

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fer_pipeline.assets.steps import EverySoOften, step
+from fer_pipeline.assets.steps import ONCE_MORE, EverySoOften, step
 from fer_pipeline.core.crop import Status
 from fer_pipeline.core.crop_set import CROPS_LIST, CropSet, publish_crop_set, read_crop_set
 from fer_pipeline.core.errors import InputError
@@ -62,8 +62,8 @@ def plan_crop_shards(
             )
 
 
-# Once more for a worker that was killed: beside fewer others it may have the memory it needs.
-@dg.op(retry_policy=dg.RetryPolicy(max_retries=1))
+# A worker that was killed: beside fewer others it may have the memory it needs.
+@dg.op(retry_policy=ONCE_MORE)
 def crop_shard(
     context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings], part: dict[str, int]
 ) -> dict[str, Any]:

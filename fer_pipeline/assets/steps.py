@@ -24,10 +24,13 @@ from fer_pipeline.versions import code_version
 WRONG_INPUT = "wrong_input"
 """Metadata key of a failure whose cause is the user's input."""
 
+ONCE_MORE = dg.RetryPolicy(max_retries=1)
+"""Of long steps, for a process that was killed: within `step` nothing else is tried again."""
+
 
 @contextmanager
 def step() -> Iterator[None]:
-    """Run the body of an asset; wrong input becomes a failure that is not tried again."""
+    """Run the body of an asset; what it raises becomes a failure that is not tried again."""
     _end_with_parent()
     lease.follow()
     try:
@@ -35,14 +38,17 @@ def step() -> Iterator[None]:
     except InputError as error:
         raise dg.Failure(str(error), metadata={WRONG_INPUT: True}, allow_retries=False) from error
     except BusyError as error:
-        raise dg.Failure(str(error)) from error
+        raise dg.Failure(str(error), allow_retries=False) from error
+    except dg.Failure:
+        raise
     except Exception as error:
         problem = storage_problem(error) or server_problem(error)
         if problem is not None:
             raise dg.Failure(problem, metadata={WRONG_INPUT: True}, allow_retries=False) from error
         problem = disk_problem(error, os.environ.get("FER_HOME", DEFAULT_HOME))
         if problem is None:
-            raise
+            # Its traceback is the cause, which the run's page and log show.
+            problem = f"{type(error).__name__}: {error}"
         raise dg.Failure(problem, allow_retries=False) from error
 
 
@@ -57,6 +63,7 @@ def stream_asset(
     description: str,
     pool: str | None = None,
     tags: Mapping[str, str] | None = None,
+    retry_policy: dg.RetryPolicy | None = None,
 ) -> dg.AssetsDefinition:
     """The asset `stream/name`, made by `body` of context, settings of the run and stream.
 
@@ -71,6 +78,7 @@ def stream_asset(
         deps=[dg.AssetKey.from_user_string(key) for key in deps],
         pool=pool,
         tags=tags,
+        retry_policy=retry_policy,
         code_version=code_version(name, settings, stream),
         description=description,
     )

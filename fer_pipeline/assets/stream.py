@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from fer_pipeline import tracking
 from fer_pipeline.assets.faces import verified_faces
-from fer_pipeline.assets.steps import stream_asset
+from fer_pipeline.assets.steps import ONCE_MORE, stream_asset
 from fer_pipeline.assets.training import train_stream
 from fer_pipeline.core.crop_set import CropSet
 from fer_pipeline.core.errors import InputError
@@ -42,6 +42,7 @@ def stream_assets(settings: Settings, stream: str) -> Sequence[dg.AssetsDefiniti
             kinds={"tensorflow", "mlflow"},
             deps=["class_manifest", "face_crops"],
             pool=TRAINING_POOL,
+            retry_policy=ONCE_MORE,
             description=f"A network that tells {', '.join(settings.all_streams[stream])} apart: "
             "one MLflow run for each materialization, a registered model version.",
         ),

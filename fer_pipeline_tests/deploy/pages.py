@@ -3,6 +3,7 @@
 import http.client
 import json
 import time
+import urllib.parse
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -14,6 +15,11 @@ _STATUS = """query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } 
 _EVENTS = """query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
   __typename ... on ExecutionStepFailureEvent { stepKey error { message } }
   ... on RunFailureEvent { message } } } } }"""
+_RETRY = """mutation($given: ReexecutionParams!) { launchRunReexecution(reexecutionParams: $given) {
+  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+_RUNS = """query($tags: [ExecutionTag!]) { runsOrError(filter: {tags: $tags}) {
+  ... on Runs { results { runId } } } }"""
+_TAGS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { tags { key value } } } }"
 _CANCEL = """mutation($id: String!) { terminateRun(runId: $id) { __typename } }"""
 _REPOSITORY = """{ workspaceOrError { ... on Workspace { locationEntries { name
   locationOrLoadError { ... on RepositoryLocation { repositories { name } } } } } } }"""
@@ -72,6 +78,25 @@ class Pages:
         events = self.ask(_EVENTS, {"id": run})["logsForRun"]["events"]
         return [json.dumps(one)[:600] for one in events if len(one) > 1]
 
+    def is_to_be_retried(self, run: str) -> bool:
+        """Whether the daemon is going to run it again, or hasn't decided yet."""
+        tags = {
+            one["key"]: one["value"] for one in self.ask(_TAGS, {"id": run})["runOrError"]["tags"]
+        }
+        return tags.get("dagster/will_retry", "true") == "true"
+
+    def retries_of(self, run: str) -> list[str]:
+        """The runs that were started to do the work of this one."""
+        tags = [{"key": "dagster/parent_run_id", "value": run}]
+        return [one["runId"] for one in self.ask(_RUNS, {"tags": tags})["runsOrError"]["results"]]
+
+    def retry(self, run: str) -> str:
+        """Run again what a failed run left undone, as the button does; gives the id."""
+        given = {"parentRunId": run, "strategy": "FROM_FAILURE"}
+        launched = self.ask(_RETRY, {"given": given})["launchRunReexecution"]
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        return str(launched["run"]["runId"])
+
     def cancel(self, run: str) -> None:
         """Terminate a run."""
         self.ask(_CANCEL, {"id": run})
@@ -84,10 +109,23 @@ class Pages:
         runs = json.loads(self._post(5000, "/mlflow/api/2.0/mlflow/runs/search", body))
         return [one["info"]["run_id"] for one in runs.get("runs", [])]
 
+    def model_versions(self, name: str) -> dict[str, str]:
+        """The registered versions of a model: number and the id of the model it is."""
+        query = "/mlflow/api/2.0/mlflow/model-versions/search?max_results=1000&filter="
+        asked = query + urllib.parse.quote(f"name='{name}'")
+        found = json.loads(self._get(5000, asked)).get("model_versions", [])
+        return {one["version"]: one["source"].rsplit("/", 1)[-1] for one in found}
+
+    def _get(self, port: int, path: str) -> bytes:
+        return self._ask("GET", port, path, None)
+
     def _post(self, port: int, path: str, body: str) -> bytes:
+        return self._ask("POST", port, path, body)
+
+    def _ask(self, method: str, port: int, path: str, body: str | None) -> bytes:
         connection = http.client.HTTPConnection("127.0.0.1", self.machine.ports[port], timeout=30)
         try:
-            connection.request("POST", path, body, {"Content-Type": "application/json"})
+            connection.request(method, path, body, {"Content-Type": "application/json"})
             answer = connection.getresponse()
             data = answer.read()
             assert answer.status == 200, data[:500]
