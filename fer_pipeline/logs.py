@@ -6,6 +6,7 @@ and formats of their own, and Dagster's own format json loses tracebacks and isn
 runs. How a line is made stands in `log_lines.py`.
 """
 
+import atexit
 import io
 import logging
 import os
@@ -104,6 +105,7 @@ class _PrintedLines(io.TextIOBase):
         self._beneath = beneath
         self._name = beneath.name.strip("<>")
         self._begun = threading.local()
+        atexit.register(self._end)
 
     def write(self, text: str) -> int:
         """Take text; what has no line end yet waits for it."""
@@ -119,12 +121,16 @@ class _PrintedLines(io.TextIOBase):
             self._beneath.flush()
         return len(text)
 
+    def _end(self) -> None:
+        if getattr(self._begun, "text", ""):
+            self.write("\n")
+
     def _json(self, line: str) -> str:
         record = {"name": self._name, "levelno": logging.INFO, "levelname": "INFO", "msg": line}
         return JsonLines().format(logging.makeLogRecord(record))
 
     def flush(self) -> None:
-        """Write what is written; an unfinished line waits."""
+        """Pass on; an unfinished line still waits for its end."""
         self._beneath.flush()
 
     def fileno(self) -> int:

@@ -37,6 +37,7 @@ logging.getLogger("fer_pipeline.x").info("quiet otherwise")
 thread = threading.Thread(target=lambda: [][1], name="worker")
 thread.start()
 thread.join()
+sys.stdout.write("unfinished")
 raise ValueError("the end")
 """
 
@@ -134,6 +135,7 @@ def test_lines_of_a_run_name_it_and_a_failure_has_its_traceback(
 def test_what_is_printed_warned_of_and_uncaught_is_a_line_too(lines: list[dict[str, Any]]) -> None:
     by_message = {line["message"]: line for line in lines}
     assert by_message["printed in parts"]["logger"] == "stdout"
+    assert by_message["unfinished"]["logger"] == "stdout"
     assert by_message["quiet otherwise"]["level"] == "info"
     assert "careful" in next(line["message"] for line in lines if line["logger"] == "py.warnings")
     assert "IndexError" in by_message["worker ended by IndexError"]["exception"]
