@@ -8,21 +8,17 @@ The program is named as its package installs it.
 import sys
 from importlib.metadata import entry_points
 
-from fer_pipeline.core.errors import InputError
-from fer_pipeline.logs import log_format, write_log
+from fer_pipeline.logs import end_with, write_log_of_environment
 
 
 def main() -> None:
     """Run the program that the first word names, with the words after it."""
-    words = sys.argv[1:]
-    try:
-        write_log(log_format())
-        programs = entry_points(group="console_scripts", name=words[0] if words else "")
-        if not programs:
-            raise InputError(f"no program {' '.join(words[:1])!r} is installed: name one")
-    except InputError as error:
-        sys.exit(f"wrong input: {error}")
-    sys.argv = words
+    write_log_of_environment()
+    sys.argv = sys.argv[1:]
+    name = sys.argv[0] if sys.argv else ""
+    programs = entry_points(group="console_scripts", name=name)
+    if not programs:
+        end_with(f"wrong input: no program {name!r} is installed beside this Python: name one")
     sys.exit(next(iter(programs)).load()())
 
 

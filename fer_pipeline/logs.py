@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 from types import TracebackType
-from typing import Literal, TextIO, get_args
+from typing import Literal, NoReturn, TextIO, get_args
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.log_lines import BEGINNING, JsonLines
@@ -36,6 +36,23 @@ def log_format() -> LogFormat:
     raise InputError(f"{VARIABLE} is {given!r}: give text or json, or leave it out")
 
 
+def write_log_of_environment() -> None:
+    """As `write_log` for what FER_LOG_FORMAT says; ends the process with 2 when that is wrong."""
+    try:
+        write_log(log_format())
+    except InputError as error:
+        end_with(f"wrong input: {error}")
+
+
+def end_with(problem: str) -> NoReturn:
+    """End this process with a sentence and exit code 2."""
+    if writes_json():
+        _log.error(problem)
+    else:
+        sys.stderr.write(problem + "\n")
+    sys.exit(2)
+
+
 def write_log(form: LogFormat) -> None:
     """Write all that this process logs and prints in this format, uncaught errors too."""
     if form == "text" or writes_json():
@@ -54,7 +71,7 @@ def writes_json() -> bool:
 
 def format_handlers(form: LogFormat) -> None:
     """Let all handlers that write to a stream do it in this format; what is printed stays."""
-    if form == "text":
+    if form == "text" or logging.StreamHandler.setFormatter is _set_json_formatter:
         return
     # What every library calls that brings a format of its own.
     logging.StreamHandler.setFormatter = _set_json_formatter  # type: ignore[method-assign, assignment]

@@ -11,7 +11,7 @@ from dagster_webserver.webserver import DagsterWebserver
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from fer_pipeline.logs import log_format, write_log
+from fer_pipeline.logs import write_log_of_environment
 
 _LOOPBACK = "localhost,127.0.0.1"
 
@@ -26,7 +26,7 @@ class _OwnNamesOnly(DagsterWebserver):  # type: ignore[type-arg]
 
 def main() -> None:
     """Run `dagster-webserver` with the options of this process."""
-    write_log(log_format())
+    write_log_of_environment()
     app.DagsterWebserver = _OwnNamesOnly  # type: ignore[attr-defined]
     cli.main()  # type: ignore[no-untyped-call]
 

@@ -146,22 +146,23 @@ def test_what_is_printed_warned_of_and_uncaught_is_a_line_too(lines: list[dict[s
 @pytest.mark.parametrize(
     ("form", "words", "said"),
     [
-        ("xml", ("dagster",), "FER_LOG_FORMAT is 'xml': give text or json"),
-        ("text", ("no-such-program",), "no program 'no-such-program' is installed"),
-        ("text", (), "no program '' is installed"),
+        ("xml", ("logged", "dagster"), "FER_LOG_FORMAT is 'xml': give text or json"),
+        ("xml", ("webserver",), "FER_LOG_FORMAT is 'xml': give text or json"),
+        ("text", ("logged", "no-such-program"), "no program 'no-such-program' is installed"),
+        ("json", ("logged",), "no program '' is installed"),
     ],
 )
 def test_wrong_format_or_program_is_one_sentence(
     form: str, words: tuple[str, ...], said: str
 ) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "fer_pipeline.logged", *words],
+        [sys.executable, "-m", f"fer_pipeline.{words[0]}", *words[1:]],
         env=environment(FER_LOG_FORMAT=form),
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     assert said in ended.stderr
     assert "Traceback" not in ended.stderr
