@@ -4,6 +4,7 @@ Exit codes: 0, 1 (failed), 2 (wrong input). With `--json` the last line of stdou
 object; everything else goes to stderr.
 """
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from fer_pipeline.export_command import export
 from fer_pipeline.inspect_command import inspect
 from fer_pipeline.labels_command import labels
 from fer_pipeline.live_command import live
+from fer_pipeline.logs import writes_json
 from fer_pipeline.operations.commands import backup, doctor, prune, restore
 from fer_pipeline.options import DatasetOptions, Home, Json
 from fer_pipeline.recognise_command import recognise
@@ -298,7 +300,10 @@ def main() -> None:
 
 
 def _end_with(problem: str, head: str = "wrong input:", code: int = 2) -> NoReturn:
-    say(_console, problem, head=head, style="red")
+    if writes_json():
+        logging.getLogger(__name__).error("%s %s", head, problem)
+    else:
+        say(_console, problem, head=head, style="red")
     if "--json" in sys.argv:
         print_json({"error": problem})
     sys.exit(code)

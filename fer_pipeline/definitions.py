@@ -8,5 +8,10 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from fer_pipeline.build import build_definitions
+from fer_pipeline.logs import format_handlers, log_format
+
+# Here every process of Dagster comes by that runs code of ours: the code server, runs, steps. What
+# they print is left alone: it is what the page of a run shows people.
+format_handlers(log_format())
 
 defs = build_definitions()

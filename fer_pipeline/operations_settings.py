@@ -1,4 +1,4 @@
-"""The settings of those who look after a home: room, retention, alerts, the server's database."""
+"""The settings of those who look after a home: room, retention, alerts, logs, MLflow's database."""
 
 from typing import Self
 from urllib.parse import SplitResult, parse_qs, urlsplit
@@ -6,6 +6,7 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 
 from fer_pipeline.data_sources import Address
+from fer_pipeline.logs import LogFormat
 
 
 class OperationsSettings(BaseModel):
@@ -27,6 +28,9 @@ class OperationsSettings(BaseModel):
         None,
         description="Mail server and people that are told: "
         "smtp://USER:PASSWORD@HOST:PORT/?to=ADDRESS&from=ADDRESS, or smtps://.",
+    )
+    log_format: LogFormat = Field(
+        "text", description="What `serve` and `review` log: text, or a line of JSON each."
     )
     dagster_ui_url: str | None = Field(
         None, description="Where people open Dagster, for links in alerts."

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.study import studies_in
+from fer_pipeline.logs import VARIABLE, write_log
 from fer_pipeline.server_processes import check_free, run_servers
 from fer_pipeline.settings import Settings
 
@@ -43,6 +44,7 @@ def serve_review(
     a later run may draw. Raises InputError when others could reach it and no password is set, when
     there is no study or a damaged one, the port is taken, or `url` is no address.
     """
+    write_log(settings.log_format)
     behind = None if url is None else _public(url)
     if not (_is_loopback(host) or settings.review_password):
         raise InputError(
@@ -85,14 +87,14 @@ def _streamlit(host: str, port: int, behind: Mapping[str, str]) -> list[str]:
     script = Path(__file__).parent / "app" / "review.py"
     options = {**_OPTIONS, **behind, "server.address": host, "server.port": str(port)}
     return [
-        *(sys.executable, "-m", "streamlit", "run", str(script)),
+        *(sys.executable, "-m", "fer_pipeline.logged", "streamlit", "run", str(script)),
         *(f"--{name}={value}" for name, value in options.items()),
     ]
 
 
 def _environment(settings: Settings) -> dict[str, str]:
     """This environment, with the settings that an option may have given; addresses are whole."""
-    found = {**os.environ, "FER_HOME": str(settings.home)}
+    found = {**os.environ, "FER_HOME": str(settings.home), VARIABLE: settings.log_format}
     if settings.state is not None:
         found["FER_STATE"] = str(settings.state)
     return found

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.starter import STARTER
+from fer_pipeline.logs import write_log
 from fer_pipeline.options import Home, Model
 from fer_pipeline.settings import Settings
 from fer_pipeline.terminal import say
@@ -48,6 +49,7 @@ def serve(
     from fer_pipeline.service.app import create_app
 
     settings = Settings.load(home=home)
+    write_log(settings.log_format)
     local = is_loopback(host)
     if not (local or settings.serve_token):
         raise InputError(

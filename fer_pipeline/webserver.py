@@ -1,4 +1,4 @@
-"""Dagster's web server, answering only to the names in FER_WEB_HOSTS.
+"""Dagster's web server, answering only to the names in FER_WEB_HOSTS; its log in FER_LOG_FORMAT.
 
 A page of another site can have its own name resolve to this machine and would then be of one origin
 with Dagster's pages, which launch runs. Dagster itself answers to any name.
@@ -10,6 +10,8 @@ from dagster_webserver import app, cli
 from dagster_webserver.webserver import DagsterWebserver
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from fer_pipeline.logs import write_log_of_environment
 
 _LOOPBACK = "localhost,127.0.0.1"
 
@@ -24,6 +26,7 @@ class _OwnNamesOnly(DagsterWebserver):  # type: ignore[type-arg]
 
 def main() -> None:
     """Run `dagster-webserver` with the options of this process."""
+    write_log_of_environment()
     app.DagsterWebserver = _OwnNamesOnly  # type: ignore[attr-defined]
     cli.main()  # type: ignore[no-untyped-call]
 

@@ -31,7 +31,10 @@ from native.processes import (
 PROXY_PORTS = {443: 8443, 80: 8080}
 """Ports below 1024 are root's; these are what the proxy listens on here unless .env says."""
 
-_BAKED = {"/opt/fer-pipeline/workspace.yaml": "deploy/workspace.yaml"}
+_BAKED = {
+    f"/opt/fer-pipeline/{name}": f"deploy/{name}"
+    for name in ("workspace.yaml", "mlflow-logging.json")
+}
 """Files that the image holds, see deploy/Dockerfile."""
 _POSTGRES = "postgres"
 _RESTART_SECONDS = (1.0, 2.0, 5.0, 10.0)

@@ -23,6 +23,7 @@ from fer_pipeline.service.browser import page_routes
 from fer_pipeline.service.limits import Limits
 from fer_pipeline.service.live import live_routes
 from fer_pipeline.service.metrics import CONTENT_TYPE, CountRequests, Metrics
+from fer_pipeline.service.request_log import LogRequests
 from fer_pipeline.service.room import FullError, Place, Room
 from fer_pipeline.service.schemas import (
     HealthAnswer,
@@ -182,6 +183,7 @@ def create_app(
     if hosts is not None:
         app.add_middleware(OwnBrowsers, names=hosts)
     app.add_middleware(CountRequests, metrics=metrics)
+    app.add_middleware(LogRequests)
     return app
 
 

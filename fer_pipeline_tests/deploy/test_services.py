@@ -262,3 +262,27 @@ def test_run_asked_for_on_the_page_is_queued_launched_and_kept(machine: Machine)
         time.sleep(0.5)
     index = machine.paths["/fer-home"] / "index" / "file_list_index.parquet"
     assert index.exists()
+    log = (machine.folder / "logs" / "code.log").read_text(encoding="utf-8")
+    logged = [json.loads(line) for line in log.splitlines() if f'"run_id": "{run_id}"' in line]
+    assert {"PIPELINE_START", "STEP_SUCCESS"} <= {line.get("event") for line in logged}
+
+
+_LOGS_IN_JSON = ("code", "webserver", "daemon", "mlflow", "labelling", "recognition", "proxy")
+
+
+def test_every_line_of_every_log_but_postgresqls_is_json(machine: Machine) -> None:
+    for _ in range(2):
+        _through_the_door(machine, "/nothing?secret", _signed_in())
+    lines: dict[str, list[dict[str, Any]]] = {}
+    for name in _LOGS_IN_JSON:
+        text = (machine.folder / "logs" / f"{name}.log").read_text(encoding="utf-8")
+        others = [line for line in text.splitlines() if not line.startswith("{")]
+        assert not others, name
+        lines[name] = [json.loads(line) for line in text.splitlines()]
+        keys = {"ts", "level"} if name == "proxy" else {"time", "level", "logger", "message"}
+        strange = [line for line in lines[name] if not keys <= set(line)]
+        # One that Dagster writes before it has loaded what tells it our format.
+        assert [line["logger"] for line in strange] == ["dagster.code_server"] * (name == "code")
+    paths = [line["path"] for line in lines["recognition"] if line.get("status") == 404]
+    # The line of the second may not be written yet.
+    assert set(paths) == {"/nothing"}

@@ -1,6 +1,7 @@
 """`fer-pipeline serve` as people start it: hostile files, load, its end, and wrong input."""
 
 import asyncio
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -125,6 +126,34 @@ def test_token_is_asked_for_where_others_listen_and_is_never_written_down(group:
         assert service.process.wait(timeout=30) == 0
         assert "Traceback" not in service.said
         assert TOKEN not in service.said
+
+
+def test_log_in_json_has_a_line_for_each_request_and_nothing_of_what_was_sent(
+    group: bytes,
+) -> None:
+    with serving(FER_SERVE_TOKEN=TOKEN, FER_LOG_FORMAT="json") as service:
+        client = service.client
+        asked = [
+            client.ask("POST", "/recognise?small=false", group, "image/png", _bearer(TOKEN)),
+            client.ask("POST", "/recognise", b"no picture", "image/png", _bearer(TOKEN)),
+            client.get("/model?token=" + TOKEN),
+            client.get("/" + "a" * 5000),
+            client.get("/health"),
+        ]
+        service.process.terminate()
+        assert service.process.wait(timeout=30) == 0
+        lines = [json.loads(line) for line in service.said.splitlines()]
+        assert TOKEN not in service.said
+    requests = [line for line in lines if "method" in line]
+    # Of /health nobody wants to read every few seconds.
+    assert [line["status"] for line in requests] == [answer.status for answer in asked[:-1]]
+    assert [line["status"] for line in requests] == [200, 422, 401, 404]
+    assert [line["path"] for line in requests][:3] == ["/recognise", "/recognise", "/model"]
+    assert len(requests[3]["path"]) == 200
+    assert all(0 < line["ms"] < 60_000 for line in requests)
+    known = {"time", "level", "logger", "message", "method", "path", "status", "ms"}
+    assert all(set(line) <= known for line in lines)
+    assert any("http://127.0.0.1" in line["message"] for line in lines)
 
 
 def _bearer(token: str) -> dict[str, str]:
