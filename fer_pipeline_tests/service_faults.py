@@ -125,7 +125,7 @@ def fake_clock(machine: up_native.Machine) -> None:
     """Give code server and daemon a clock that `Disturbed.move_clock` can move.
 
     The file of libfaketime is read anew at each look at the clock; the monotonic clock stays true,
-    as it does when an administrator sets the time. Python's own sleep asks for an absolute moment of
+    as it does when an administrator sets the time. Python sleeps until an absolute moment of
     that clock, which libfaketime 0.9.10 then refuses: it sleeps by another call.
     """
     clock_file(machine).write_text("+0\n", encoding="utf-8")

@@ -36,11 +36,12 @@ _SELECTED = (
     *("file_list_index", "class_manifest", "face_crops"),
     *("three_class/trained_model", "three_class/evaluation_report"),
 )
-_SETTINGS = 'preset = "smoke"\nunknown_labels = "reject"\nstreams = ["three_class"]\n'
+_SETTINGS = 'preset = "smoke"\nunknown_labels = "reject"\n'
 _MODEL = "fer-three_class"
 _RECOVERY_SECONDS = 120
 _RETRY_SECONDS = 60
 _RUN_SECONDS = 600
+_DISK_BYTES = 512 * 2**20
 _ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 
 
@@ -71,7 +72,7 @@ class Round:
 def soak(rounds: int, wanted: list[str], seed: int, photos: int) -> int:
     """Inject each wanted fault so many times; gives the exit code."""
     told: list[Round] = []
-    with _services(wanted, photos) as machine:
+    with services(photos, ["three_class"], wanted) as machine:
         pages = Pages(machine)
         first = pages.launch(_SELECTED)
         assert pages.wait(first, _ENDED, _RUN_SECONDS) == "SUCCESS", pages.why(first)
@@ -156,7 +157,9 @@ def _mended(pages: Pages, run: str, state: str) -> tuple[str, str]:
 
 
 @contextmanager
-def _services(wanted: Sequence[str], photos: int) -> Iterator[up_native.Machine]:
+def services(
+    photos: int, streams: Sequence[str], wanted: Sequence[str] = ()
+) -> Iterator[up_native.Machine]:
     """The services but the proxy, healthy, on a drawn release, as the wanted faults need them."""
     from fer_pipeline_tests.test_full_disk import Disk
 
@@ -164,11 +167,12 @@ def _services(wanted: Sequence[str], photos: int) -> Iterator[up_native.Machine]
         write_release(machine.paths["/data"], photos=photos, seed=5)
         home = machine.paths["/fer-home"]
         configuration = (home / "dagster" / "dagster.yaml").read_bytes()
-        disk = Disk(home, 512 << 20) if "disk full" in wanted else None
+        disk = Disk(home, _DISK_BYTES) if "disk full" in wanted else None
         try:
             (home / "dagster").mkdir(exist_ok=True)
             (home / "dagster" / "dagster.yaml").write_bytes(configuration)
-            (home / "settings.toml").write_text(_SETTINGS, encoding="utf-8")
+            own = f"{_SETTINGS}streams = {list(streams)}\n"
+            (home / "settings.toml").write_text(own, encoding="utf-8")
             if "clock moved" in wanted:
                 assert Path(FAKETIME).exists(), "apt-get install libfaketime"
                 fake_clock(machine)

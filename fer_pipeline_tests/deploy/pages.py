@@ -61,15 +61,17 @@ class Pages:
                     raise
                 time.sleep(1)
 
+    def state(self, run: str) -> str:
+        """The state of a run; "" while it can't be asked."""
+        try:
+            return str(self.ask(_STATUS, {"id": run})["runOrError"].get("status", ""))
+        except (AssertionError, OSError, ValueError, http.client.HTTPException):
+            return ""
+
     def wait(self, run: str, wanted: Collection[str], seconds: float) -> str:
         """The state of a run once it is one of these, or when time is up."""
         deadline = time.monotonic() + seconds
-        state = ""
-        while state not in wanted and time.monotonic() < deadline:
-            try:
-                state = str(self.ask(_STATUS, {"id": run})["runOrError"].get("status", ""))
-            except (AssertionError, OSError, ValueError, http.client.HTTPException):
-                state = ""
+        while (state := self.state(run)) not in wanted and time.monotonic() < deadline:
             time.sleep(0.5)
         return state
 

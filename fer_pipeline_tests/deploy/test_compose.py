@@ -3,7 +3,10 @@
 import fnmatch
 import importlib.resources
 import json
+import os
 import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -11,6 +14,7 @@ import pytest
 import yaml
 
 from fer_pipeline_tests.deploy.native import ROOT, up_native, variables_asked_for
+from fer_pipeline_tests.system import require_program
 
 SECRETS = {
     "POSTGRES_PASSWORD": "a pass:w/rd@1",
@@ -41,6 +45,24 @@ def test_compose_file_follows_the_compose_specification(compose: dict[str, Any])
     assert not list(validator.iter_errors(compose))
     broken = compose | {"services": {"postgres": {"image": "postgres:17", "port": []}}}
     assert list(validator.iter_errors(broken))
+
+
+def test_docker_compose_understands_the_file_as_it_is_meant(
+    compose: dict[str, Any], tmp_path: Path
+) -> None:
+    ended = subprocess.run(
+        [require_program("docker-compose"), "--file", ROOT / "docker-compose.yml", "config"],
+        env={**VARIABLES, "PATH": os.defpath, "HOME": str(tmp_path)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    understood = yaml.safe_load(ended.stdout)["services"]
+    assert understood.keys() == compose["services"].keys()
+    for name, service in compose["services"].items():
+        for part in ("command", "environment", "profiles", "mem_limit"):
+            assert understood[name].get(part) == service.get(part), (name, part)
 
 
 @pytest.mark.parametrize("name", sorted(VARIABLES))
