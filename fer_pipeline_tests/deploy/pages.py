@@ -99,6 +99,10 @@ class Pages:
         assert launched["__typename"] == "LaunchRunSuccess", launched
         return str(launched["run"]["runId"])
 
+    def told(self, run: str) -> int:
+        """How many events the log of a run has."""
+        return len(self.ask(_EVENTS, {"id": run})["logsForRun"]["events"])
+
     def cancel(self, run: str) -> None:
         """Terminate a run."""
         self.ask(_CANCEL, {"id": run})
