@@ -10,7 +10,8 @@ import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from fer_pipeline.core.disk import is_full
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.settings import Settings
 
@@ -93,6 +95,22 @@ def read_only_engine(url: "str | URL", seconds: int = SECONDS) -> "Engine":
     )
 
 
+@contextmanager
+def told(url: "str | URL", what: str) -> Iterator[None]:
+    """Let what a database says in the block be an InputError that it can't be `what`, without the
+    password; a full disk stays what it is.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (ImportError, SQLAlchemyError) as error:
+        if is_full(error):
+            raise
+        said = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
+        raise InputError(f"{shown(url)} can't be {what} ({said})") from error
+
+
 def ask(url: "str | URL") -> Answer:
     """Ask a database for its schema and, where it is a server, for its clock.
 
@@ -125,19 +143,15 @@ def count_rows(url: "str | URL", table: str) -> int:
     """Rows of a table, 0 where there is no such table; raises as `ask` does."""
     from sqlalchemy import func, inspect, select
     from sqlalchemy import table as named
-    from sqlalchemy.exc import SQLAlchemyError
 
     engine = read_only_engine(url)
     try:
-        with engine.connect() as connection:
+        with told(url, "read"), engine.connect() as connection:
             if not inspect(connection).has_table(table):
                 return 0
             return int(
                 connection.execute(select(func.count()).select_from(named(table))).scalar_one()
             )
-    except SQLAlchemyError as error:
-        said = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
-        raise InputError(f"{shown(url)} can't be read ({said})") from error
     finally:
         engine.dispose()
 

@@ -7,7 +7,7 @@ that a restore that was killed is simply given again.
 import json
 import shutil
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -39,13 +39,8 @@ from fer_pipeline.operations.registry_place import (
     made_registry_place,
     registry_place,
 )
-from fer_pipeline.operations.tracked_rows import (
-    Tracked,
-    are_lacking,
-    from_lines,
-    has_models,
-    write_rows,
-)
+from fer_pipeline.operations.tracked_rows import Tracked, from_lines
+from fer_pipeline.operations.tracked_rows_writing import are_lacking, has_models, write_rows
 from fer_pipeline.settings import Settings
 from fer_pipeline.terminal import print_json, say
 from fer_pipeline.tracking_server import asked_by_a_person
@@ -97,8 +92,14 @@ def _restored(
     tokens = tokens_to_unpack(settings, None if place is None else place.prefixes[0])
     files = _home_files(settings, folder, tokens)
     kept_settings = _kept_settings(settings, files)
-    if place is not None and lacking:
-        files += _registry_files(place, folder, tokens)
+    if place is not None:
+        of_registry = _registry_files(place, folder, tokens)
+        if lacking:
+            _refuse_others(of_registry)
+            files += of_registry
+        else:
+            # What runs and versions keep may have been added to since; what is gone comes back.
+            files += [file for file in of_registry if not is_file(file.target)]
     written = [file for file in files if not _is_there(file)]
     for file in written:
         _put(file)
@@ -173,7 +174,7 @@ def _home_files(settings: Settings, folder: Path, tokens: Tokens) -> list[_File]
         name = source.relative_to(base).as_posix()
         target: Location = settings.home / name
         if name == SETTINGS:
-            source.write_text(tokens.unpacked(source.read_text()))
+            _unpack_text(source, tokens)
             target = settings.state_folder / SETTINGS
         found.append(_File(source, target))
     _refuse_others([file for file in found if file.target.name != SETTINGS])
@@ -188,10 +189,14 @@ def _registry_files(place: RegistryPlace, folder: Path, tokens: Tokens) -> list[
             continue
         name = source.relative_to(base).as_posix()
         if is_text(f"/{name}"):
-            source.write_text(tokens.unpacked(source.read_text()))
+            _unpack_text(source, tokens)
         found.append(_File(source, place.files / name))
-    _refuse_others(found)
     return found
+
+
+def _unpack_text(file: Path, tokens: Tokens) -> None:
+    with suppress(UnicodeDecodeError):
+        file.write_bytes(tokens.unpacked(file.read_bytes().decode()).encode())
 
 
 def _refuse_others(files: list[_File]) -> None:
