@@ -23,6 +23,7 @@ from fer_pipeline.model_cards import with_version
 from fer_pipeline.repeat import like
 from fer_pipeline.settings import Settings
 from fer_pipeline.source_commit import git_commit
+from fer_pipeline.tracking_server import tracking_uri
 from fer_pipeline_tests import graph
 from fer_pipeline_tests.graph import Finished
 
@@ -191,7 +192,7 @@ def predicted(
     box = [face[name] for name in ("face_x", "face_y", "face_width", "face_height")]
     asked = (
         figures["model_uri"],
-        tracking.tracking_uri(settings),
+        tracking_uri(settings),
         base64.b64encode(data).decode(),
         box,
     )
@@ -385,9 +386,9 @@ def test_home_without_models_stays_as_it_is_when_it_is_asked_for_one(tmp_path: P
 
 
 def test_database_stands_in_the_home_unless_a_server_is_named(store: Settings) -> None:
-    assert tracking.tracking_uri(store) == f"sqlite:///{store.home}/mlflow/mlflow.db"
+    assert tracking_uri(store) == f"sqlite:///{store.home}/mlflow/mlflow.db"
     served = store.model_copy(update={"mlflow_tracking_uri": "http://mlflow:5000"})
-    assert tracking.tracking_uri(served) == "http://mlflow:5000"
+    assert tracking_uri(served) == "http://mlflow:5000"
 
 
 @pytest.mark.parametrize("address", ["models:/nobody/1", "models:/m-0000", "runs:/0000/model"])

@@ -4,6 +4,7 @@ Dagster and MLflow migrate tables of their own; which schema an installed packag
 from its files, without importing it.
 """
 
+import base64
 import importlib.util
 import os
 import re
@@ -22,6 +23,7 @@ import yaml
 from fer_pipeline.core.disk import is_full
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.settings import Settings
+from fer_pipeline.tracking_server import without_login
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
@@ -168,7 +170,7 @@ def ask_mlflow_server(address: str) -> Answer:
     except (OSError, ValueError) as error:
         code = f"answered {error.code}" if isinstance(error, urllib.error.HTTPError) else ""
         why = code or str(getattr(error, "reason", None) or type(error).__name__)
-        raise InputError(f"the MLflow server at {without_password(base)}: {why}") from error
+        raise InputError(f"the MLflow server at {without_login(base)[0]}: {why}") from error
     date = health.get("Date")
     clock = parsedate_to_datetime(date).timestamp() if date else None
     return Answer(clock=clock, version=version[:40])
@@ -177,7 +179,12 @@ def ask_mlflow_server(address: str) -> Answer:
 def _get(address: str) -> tuple[Mapping[str, str], str]:
     if not address.startswith(("http://", "https://")):
         raise ValueError(f"{address} is no web address")
-    with urllib.request.urlopen(address, timeout=SECONDS) as answer:  # noqa: S310
+    plain, login = without_login(address)
+    request = urllib.request.Request(plain)  # noqa: S310
+    if login is not None:
+        word = base64.b64encode(":".join(login).encode()).decode()
+        request.add_header("Authorization", f"Basic {word}")
+    with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
         return answer.headers, answer.read(1000).decode(errors="replace").strip()
 
 
@@ -268,11 +275,6 @@ def shown(url: "str | URL") -> str:
         return make_url(url).render_as_string(hide_password=True)
     except ArgumentError:
         return "a database"
-
-
-def without_password(address: str) -> str:
-    """A web address without what may stand before its host."""
-    return re.sub(r"//[^/@]*@", "//", address)
 
 
 def now() -> float:
