@@ -63,6 +63,16 @@ def test_each_training_materialization_has_one_finished_run(client: Any, done: F
     }
 
 
+def test_no_secret_is_in_anything_that_a_run_leaves_or_says(run: Any, done: Finished) -> None:
+    files = {path: path.read_bytes() for path in done.home.rglob("*") if path.is_file()}
+    # Metadata, tags and logs stand in databases as plain text.
+    dagster_run = run.data.tags[tracking.DAGSTER_RUN_TAG].encode()
+    kept = [str(path.relative_to(done.home)) for path, data in files.items() if dagster_run in data]
+    assert {"dagster", "mlflow"} <= {name.split("/")[0] for name in kept}
+    assert [path for path, data in files.items() if graph.SECRET.encode() in data] == []
+    assert graph.SECRET not in done.ended.out + done.ended.err
+
+
 def test_run_is_tagged_with_where_it_comes_from(run: Any, done: Finished) -> None:
     tags = run.data.tags
     key = dg.AssetKey([STREAM, "trained_model"])

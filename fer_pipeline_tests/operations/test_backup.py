@@ -6,13 +6,17 @@ import sqlite3
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
 from fer_pipeline import tracking
 from fer_pipeline.champion import champion_file
 from fer_pipeline.core.answers import AnswerStore
 from fer_pipeline.operations.backup import all_answers
+from fer_pipeline.operations.restore import restore
+from fer_pipeline.operations.restored_files import put
 from fer_pipeline.registry import Registry
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
@@ -24,7 +28,7 @@ from fer_pipeline_tests.operations.moves import (
     backup_of,
     restore_into,
 )
-from fer_pipeline_tests.operations.registered import STREAM, model_bytes
+from fer_pipeline_tests.operations.registered import STREAM, model_bytes, register
 
 pytestmark = pytest.mark.usefixtures("own_environment")
 
@@ -164,3 +168,116 @@ def test_file_that_is_none_and_home_that_is_none_are_wrong_input(
     assert (ended.code, "is no file" in ended.answer["error"]) == (2, True)
     ended = here("backup", tmp_path / "x.tar", "--home", tmp_path / "none", "--json")
     assert (ended.code, "holds nothing yet" in ended.answer["error"]) == (2, True)
+
+
+@pytest.mark.parametrize("ends_at", ["put", "write_rows", "closing"])
+def test_restore_that_was_killed_is_given_again(
+    full: Settings,
+    tmp_path: Path,
+    here: Callable[..., Ended],
+    monkeypatch: pytest.MonkeyPatch,
+    ends_at: str,
+    empty_registry: Path,
+) -> None:
+    file, there = tmp_path / "all.tar", tmp_path / "there"
+    backup_of(here, full, file)
+    (there / "mlflow").mkdir(parents=True)
+    shutil.copy(empty_registry, there / "mlflow")
+    settings, calls = Settings.load(home=there), iter(range(5))
+
+    def stop(*words: Any) -> None:
+        if ends_at != "put" or next(calls) == 4:
+            raise KeyboardInterrupt
+        put(*words)
+
+    with monkeypatch.context() as killed:
+        killed.setattr(f"fer_pipeline.operations.restore.{ends_at}", stop)
+        # What a process that is killed doesn't come to either.
+        killed.setattr("fer_pipeline.operations.restore.shutil.rmtree", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            restore(settings, file, into_empty=False, as_json=False, console=Console())
+    assert (there / ".restore.part").is_dir()
+    ended = restore_into(here, file, there)
+    assert ended.code == 0, ended.err
+    assert not list(there.rglob("*.part"))
+    second = Settings.load(home=there)
+    assert all_answers(second) == all_answers(full)
+    assert_same(full, second)
+
+
+def test_model_whose_files_are_gone_is_named_instead_of_left_out(
+    full: Settings, tmp_path: Path, here: Callable[..., Ended]
+) -> None:
+    gone = next(full.state_folder.rglob("model.keras")).parent
+    shutil.rmtree(gone)
+    ended = here("backup", tmp_path / "x.tar", "--home", full.home, "--json")
+    assert ended.code == 2
+    assert f"{gone} holds no file of a model" in ended.answer["error"]
+    assert not list(tmp_path.glob("*x.tar*"))
+
+
+def test_two_homes_that_trained_on_the_same_data_are_restored_into_one(
+    registered: Settings, tmp_path: Path, here: Callable[..., Ended], empty_registry: Path
+) -> None:
+    """MLflow keeps a data set once in an experiment, under an id of its own in each home."""
+    other = Settings.load(home=tmp_path / "other")
+    for folder in (other.dagster_home, other.mlflow_folder):
+        folder.mkdir(parents=True)
+    shutil.copy(empty_registry, other.mlflow_folder)
+    register(other, stream="mood")
+    for name, home in {"first": registered, "other": other}.items():
+        _add_data_set(home.mlflow_folder / "mlflow.db", f"of the {name}")
+        backup_of(here, home, tmp_path / f"{name}.tar")
+    for name in ("first", "other"):
+        ended = restore_into(here, tmp_path / f"{name}.tar", tmp_path / "both")
+        assert (ended.code, ended.answer["registry"]) == (0, "restored"), ended.err
+    both = tmp_path / "both" / "mlflow" / "mlflow.db"
+    with contextlib.closing(sqlite3.connect(both)) as connection:
+        (data_sets,) = connection.execute("select count(*) from datasets").fetchone()
+        used = connection.execute(
+            "select count(*) from inputs join datasets on source_id = dataset_uuid"
+        ).fetchone()
+    assert (data_sets, used) == (1, (5,))
+
+
+def _add_data_set(database: Path, uuid: str) -> None:
+    """Let every run of a home have been trained on one data set."""
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        (experiment,) = connection.execute("select distinct experiment_id from runs").fetchone()
+        connection.execute(
+            "insert into datasets values (?, ?, 'class_manifest', 'abc', 'local', '{}', '', '')",
+            (uuid, experiment),
+        )
+        for (run,) in connection.execute("select run_uuid from runs").fetchall():
+            connection.execute(
+                "insert into inputs (input_uuid, source_type, source_id, destination_type, "
+                "destination_id, step) values (?, 'DATASET', ?, 'RUN', ?, 0)",
+                (f"{run[:16]} {uuid}", uuid, run),
+            )
+
+
+def test_database_of_a_server_that_the_home_does_not_use_is_refused(
+    full: Settings, tmp_path: Path, here: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FER_MLFLOW_DATABASE", f"postgresql://fer:{SECRET}@127.0.0.1:9/mlflow")
+    monkeypatch.setenv("FER_MLFLOW_FILES", str(tmp_path))
+    ended = here("backup", tmp_path / "x.tar", "--home", full.home, "--json")
+    assert (ended.code, "FER_MLFLOW_TRACKING_URI" in ended.answer["error"]) == (2, True)
+
+
+def test_database_that_is_gone_is_told_without_its_password(
+    full: Settings, tmp_path: Path, here: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "x.tar"
+    backup_of(here, full, file)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    for name in ("USERNAME", "PASSWORD"):
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", "")
+    monkeypatch.setenv("FER_MLFLOW_TRACKING_URI", f"http://ann:{SECRET}@127.0.0.1:9")
+    monkeypatch.setenv("FER_MLFLOW_DATABASE", f"postgresql://fer:{SECRET}@127.0.0.1:9/mlflow")
+    monkeypatch.setenv("FER_MLFLOW_FILES", str(tmp_path / "files"))
+    for words in (("restore", file), ("backup", tmp_path / "y.tar")):
+        ended = here(*words, "--home", tmp_path / "there", "--json")
+        assert ended.code == 2
+        assert "127.0.0.1" in ended.answer["error"]
+        assert SECRET not in ended.out + ended.err
