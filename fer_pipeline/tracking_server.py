@@ -34,8 +34,10 @@ def without_login(address: str) -> tuple[str, tuple[str, str] | None]:
 def log_in(address: str) -> None:
     """Give MLflow's client the name and password of a web address, where it has them."""
     _, login = without_login(address)
-    if login is not None:
-        os.environ |= dict(zip(_LOGIN, login, strict=True))
+    # Of one without its password that of the environment counts.
+    for name, value in zip(_LOGIN, login or ("", ""), strict=True):
+        if value:
+            os.environ[name] = value
 
 
 def tracking_uri(settings: Settings) -> str:
