@@ -170,13 +170,16 @@ def node_environment(settings: Settings) -> dict[str, str]:
     Passwords and keys are left out, also those in addresses, since Ray shows a job's variables to
     everyone who may see the job: nodes have their own.
     """
+    # As stars they would take the place of a node's own. These files go with such a setting.
+    secret = {name for name, value in settings if isinstance(value, SecretStr)} | {"mlflow_files"}
+    own = {f"FER_{name.upper()}" for name in secret}
     found = {
         name: value
         for name, value in os.environ.items()
-        if name.startswith(_PASSED_ON) and not any(word in name for word in _SECRET)
+        if name.startswith(_PASSED_ON)
+        and name not in own
+        and not any(word in name for word in _SECRET)
     }
-    # As stars they would take the place of a node's own. These files go with such a setting.
-    secret = {name for name, value in settings if isinstance(value, SecretStr)} | {"mlflow_files"}
     for name, value in settings.model_dump(mode="json", exclude=secret).items():
         if value is not None:
             text = value if isinstance(value, str) else json.dumps(value)

@@ -263,11 +263,11 @@ def test_nodes_get_every_setting_and_no_secret(
 def test_nodes_get_no_password_of_a_setting_and_keep_their_own(
     drawn_release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("FER_ALERT_URL", "https://hook.example/hidden")
+    monkeypatch.setenv("FER_SERVE_TOKEN", "hidden")
     settings = graph.small_settings(
         drawn_release,
         tmp_path / "home",
-        alert_url="https://hook.example/hidden",
-        serve_token="hidden",
         mlflow_database="postgresql://fer:hidden@db/mlflow",
         mlflow_files=tmp_path,
         answers_url="postgresql://fer:hid%2Fden:x@db:5432/answers",
