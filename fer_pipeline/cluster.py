@@ -8,6 +8,7 @@ spreads steps over it stands in `executors.py`. Run as a module, this file is th
 import importlib.metadata
 import json
 import os
+import re
 import socket
 import sys
 import time
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from pydantic import SecretStr
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import file_digest
@@ -34,6 +37,8 @@ _PASSED_ON = (
 )
 """Beginnings of the names of variables that steps get from the machine that starts the run."""
 _SECRET = ("TOKEN", "PASSWORD", "SECRET", "KEY")
+_PASSWORD = re.compile(r"(://[^/:@\s]*):[^/\s]*@")
+"""The password of an address, after what stands before it."""
 _PACKAGES = ("dagster", "numpy", "opencv-python-headless", "pyarrow")
 """Packages whose version decides what a step writes, or whether it can be started at all."""
 
@@ -162,18 +167,23 @@ def check_nodes(cluster: Cluster, settings: Settings) -> None:
 def node_environment(settings: Settings) -> dict[str, str]:
     """The variables that a step needs on a node: all settings, and what frameworks read.
 
-    Passwords and keys are left out, since Ray shows a job's variables to everyone who may see
-    the job: nodes have their own.
+    Passwords and keys are left out, also those in addresses, since Ray shows a job's variables to
+    everyone who may see the job: nodes have their own.
     """
+    # As stars they would take the place of a node's own. These files go with such a setting.
+    secret = {name for name, value in settings if isinstance(value, SecretStr)} | {"mlflow_files"}
+    own = {f"FER_{name.upper()}" for name in secret}
     found = {
         name: value
         for name, value in os.environ.items()
-        if name.startswith(_PASSED_ON) and not any(word in name for word in _SECRET)
+        if name.startswith(_PASSED_ON)
+        and name not in own
+        and not any(word in name for word in _SECRET)
     }
-    for name, value in settings.model_dump(mode="json").items():
+    for name, value in settings.model_dump(mode="json", exclude=secret).items():
         if value is not None:
             text = value if isinstance(value, str) else json.dumps(value)
-            found[f"FER_{name.upper()}"] = text
+            found[f"FER_{name.upper()}"] = _PASSWORD.sub(r"\1@", text)
     return found
 
 

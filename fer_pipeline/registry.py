@@ -21,6 +21,7 @@ from fer_pipeline.core.challenge import Verdict
 from fer_pipeline.core.errors import BusyError, InputError
 from fer_pipeline.core.model_file import ModelCard, read_card
 from fer_pipeline.settings import Settings
+from fer_pipeline.tracking_server import shown_tracking_uri
 
 ALIAS = "champion"
 TRAINING_GROUPS = "training_groups.parquet"
@@ -94,7 +95,7 @@ class Registry:
         if number not in known:
             there = f"has the versions {', '.join(known)}" if known else "has no version"
             raise InputError(
-                f"{self.name} has no version {number} in {tracking.tracking_uri(self.settings)}: "
+                f"{self.name} has no version {number} in {shown_tracking_uri(self.settings)}: "
                 f"it {there}"
             )
         return known[number]

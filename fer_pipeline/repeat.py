@@ -17,6 +17,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.operations_settings import OperationsSettings
 from fer_pipeline.service_settings import ServiceSettings
 from fer_pipeline.settings import RUN_OPTIONS, Settings
+from fer_pipeline.tracking_server import shown_tracking_uri
 
 TRAINING_SETTINGS = "training_settings.json"
 """Artifact of a training's MLflow run: see `training_settings`."""
@@ -69,7 +70,7 @@ def like(settings: Settings, run_id: str) -> PastTraining:
     runs = _training_runs(settings, run_id)
     if not runs:
         raise InputError(
-            f"no training of run {run_id} is known to {tracking.tracking_uri(settings)}: give "
+            f"no training of run {run_id} is known to {shown_tracking_uri(settings)}: give "
             "--home the folder that it ran in, or an id that `fer-pipeline ui` shows"
         )
     kept = tracking.run_file(settings, runs[0].info.run_id, TRAINING_SETTINGS)

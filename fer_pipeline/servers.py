@@ -11,7 +11,7 @@ from fer_pipeline.instance import close_runs_of_the_home, environment, prepare_h
 from fer_pipeline.moved_home import artifact_root, follow_home
 from fer_pipeline.server_processes import check_free, run_servers
 from fer_pipeline.settings import Settings
-from fer_pipeline.tracking import tracking_uri
+from fer_pipeline.tracking_server import shown_tracking_uri, tracking_uri
 
 _LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -36,7 +36,8 @@ def serve_ui(settings: Settings, host: str, port: int, mlflow_port: int, console
     variables = environment(settings)
     if settings.mlflow_tracking_uri is None:
         variables["FER_MLFLOW_UI_URL"] = f"http://{host}:{mlflow_port}"
-    mlflow = settings.mlflow_tracking_uri or f"http://{host}:{mlflow_port}"
+    served = settings.mlflow_tracking_uri is None
+    mlflow = f"http://{host}:{mlflow_port}" if served else shown_tracking_uri(settings)
     addresses = {"Dagster": f"http://{host}:{port}", "MLflow ": mlflow}
     run_servers(commands, variables, addresses, "Ctrl-C ends both.", console)
 

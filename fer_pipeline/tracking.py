@@ -30,7 +30,13 @@ from fer_pipeline.pyfunc_loader import BOX, IMAGE, MODEL_FILE
 from fer_pipeline.recogniser import is_local, local_file
 from fer_pipeline.settings import Settings
 from fer_pipeline.source_commit import git_commit
-from fer_pipeline.tracking_server import out_of_reach
+from fer_pipeline.tracking_server import (
+    database_file,
+    log_in,
+    out_of_reach,
+    shown_tracking_uri,
+    tracking_uri,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -300,7 +306,7 @@ def known(settings: Settings, address: str) -> Iterator[Any]:
     from mlflow.exceptions import MlflowException
 
     unknown = (
-        f"{address} isn't known to {tracking_uri(settings)}: "
+        f"{address} isn't known to {shown_tracking_uri(settings)}: "
         "give --home the folder of the run that trained it"
     )
     if not can_be_asked(settings):
@@ -316,7 +322,7 @@ def known(settings: Settings, address: str) -> Iterator[Any]:
 
 def can_be_asked(settings: Settings) -> bool:
     """Whether there is a server or, in the home, a database; `connect` would make the latter."""
-    return settings.mlflow_tracking_uri is not None or _database(settings).is_file()
+    return settings.mlflow_tracking_uri is not None or database_file(settings).is_file()
 
 
 def run_file(settings: Settings, run_id: str, name: str) -> bytes | None:
@@ -353,15 +359,6 @@ def run_url(settings: Settings, experiment_id: str, run_id: str) -> str:
     return f"{settings.mlflow_ui_url.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
-def tracking_uri(settings: Settings) -> str:
-    """The MLflow server, or the SQLite database in the home folder."""
-    return settings.mlflow_tracking_uri or f"sqlite:///{_database(settings)}"
-
-
-def _database(settings: Settings) -> Path:
-    return settings.mlflow_folder / "mlflow.db"
-
-
 def connect(settings: Settings) -> Any:
     """An MLflow client of these settings, which are also set for MLflow's plain functions.
 
@@ -372,6 +369,7 @@ def connect(settings: Settings) -> Any:
     if settings.mlflow_tracking_uri is None:
         settings.mlflow_folder.mkdir(parents=True, exist_ok=True)
         follow_home(settings)
+    log_in(settings.mlflow_tracking_uri or "")
     mlflow.set_tracking_uri(tracking_uri(settings))
     return mlflow.MlflowClient()
 

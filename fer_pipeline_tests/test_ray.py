@@ -260,6 +260,30 @@ def test_nodes_get_every_setting_and_no_secret(
     assert Settings.load() == settings
 
 
+def test_nodes_get_no_password_of_a_setting_and_keep_their_own(
+    drawn_release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FER_ALERT_URL", "https://hook.example/hidden")
+    monkeypatch.setenv("FER_SERVE_TOKEN", "hidden")
+    settings = graph.small_settings(
+        drawn_release,
+        tmp_path / "home",
+        mlflow_database="postgresql://fer:hidden@db/mlflow",
+        mlflow_files=tmp_path,
+        answers_url="postgresql://fer:hid%2Fden:x@db:5432/answers",
+        mlflow_tracking_uri="https://ann:hidden@mlflow.example:5000/x",
+    )
+    given = node_environment(settings)
+    assert not [name for name, value in given.items() if "hid" in value or "**" in value]
+    assert given["FER_ANSWERS_URL"] == "postgresql://fer@db:5432/answers"
+    assert given["FER_MLFLOW_TRACKING_URI"] == "https://ann@mlflow.example:5000/x"
+    for name, value in {**given, "FER_ALERT_URL": "https://hook.example/own"}.items():
+        monkeypatch.setenv(name, value)
+    own = Settings.load().alert_url
+    assert own is not None
+    assert own.get_secret_value() == "https://hook.example/own"
+
+
 @pytest.mark.parametrize(
     ("pool", "threads", "cpus"), [(None, 3, 1), ("training", 3, 3), ("training", None, 4)]
 )

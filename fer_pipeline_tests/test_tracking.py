@@ -23,6 +23,7 @@ from fer_pipeline.model_cards import with_version
 from fer_pipeline.repeat import like
 from fer_pipeline.settings import Settings
 from fer_pipeline.source_commit import git_commit
+from fer_pipeline.tracking_server import tracking_uri
 from fer_pipeline_tests import graph
 from fer_pipeline_tests.graph import Finished
 
@@ -60,6 +61,16 @@ def test_each_training_materialization_has_one_finished_run(client: Any, done: F
     assert {run.data.tags[tracking.ASSET_TAG] for run in runs} == {
         f"{stream}/trained_model" for stream in graph.STREAMS
     }
+
+
+def test_no_secret_is_in_anything_that_a_run_leaves_or_says(run: Any, done: Finished) -> None:
+    files = {path: path.read_bytes() for path in done.home.rglob("*") if path.is_file()}
+    # Metadata, tags and logs stand in databases as plain text.
+    dagster_run = run.data.tags[tracking.DAGSTER_RUN_TAG].encode()
+    kept = [str(path.relative_to(done.home)) for path, data in files.items() if dagster_run in data]
+    assert {"dagster", "mlflow"} <= {name.split("/")[0] for name in kept}
+    assert [path for path, data in files.items() if graph.SECRET.encode() in data] == []
+    assert graph.SECRET not in done.ended.out + done.ended.err
 
 
 def test_run_is_tagged_with_where_it_comes_from(run: Any, done: Finished) -> None:
@@ -191,7 +202,7 @@ def predicted(
     box = [face[name] for name in ("face_x", "face_y", "face_width", "face_height")]
     asked = (
         figures["model_uri"],
-        tracking.tracking_uri(settings),
+        tracking_uri(settings),
         base64.b64encode(data).decode(),
         box,
     )
@@ -385,9 +396,9 @@ def test_home_without_models_stays_as_it_is_when_it_is_asked_for_one(tmp_path: P
 
 
 def test_database_stands_in_the_home_unless_a_server_is_named(store: Settings) -> None:
-    assert tracking.tracking_uri(store) == f"sqlite:///{store.home}/mlflow/mlflow.db"
+    assert tracking_uri(store) == f"sqlite:///{store.home}/mlflow/mlflow.db"
     served = store.model_copy(update={"mlflow_tracking_uri": "http://mlflow:5000"})
-    assert tracking.tracking_uri(served) == "http://mlflow:5000"
+    assert tracking_uri(served) == "http://mlflow:5000"
 
 
 @pytest.mark.parametrize("address", ["models:/nobody/1", "models:/m-0000", "runs:/0000/model"])

@@ -1,7 +1,10 @@
 """An MLflow server that is gone, as steps and commands meet it."""
 
+import base64
 import os
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import dagster as dg
 import pytest
@@ -11,9 +14,16 @@ from fer_pipeline import tracking
 from fer_pipeline.assets.steps import step
 from fer_pipeline.cli import evaluate
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.operations.databases import ask_mlflow_server
 from fer_pipeline.settings import Settings
 from fer_pipeline.starter_command import starter
-from fer_pipeline.tracking_server import asked_by_a_person, out_of_reach, server_problem
+from fer_pipeline.tracking_server import (
+    asked_by_a_person,
+    out_of_reach,
+    server_problem,
+    shown_tracking_uri,
+    tracking_uri,
+)
 from fer_pipeline_tests.core.parquet_faces import write_split
 
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
@@ -71,3 +81,44 @@ def test_person_waits_seconds_and_a_training_as_long_as_mlflow_does(
     with asked_by_a_person():
         assert os.environ[RETRIES] == "5"
     assert os.environ[RETRIES] == "5"
+
+
+def test_name_and_password_of_the_address_go_to_the_server_and_into_no_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str | None] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # the name is http.server's
+            asked.append(self.headers["Authorization"])
+            self.send_error(500)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setenv(RETRIES, "0")
+    for name in ("USERNAME", "PASSWORD"):
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", "")
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        with_login = address.replace("//", "//ann:very%2Fsecret@")
+        settings = Settings.fresh(home=tmp_path, mlflow_tracking_uri=with_login)
+        with pytest.raises(MlflowException) as error:
+            tracking.connect(settings).get_run("0" * 32)
+        with pytest.raises(InputError, match=f"MLflow server at {address}: answered 500"):
+            ask_mlflow_server(with_login)
+        server.shutdown()
+    login = f"Basic {base64.b64encode(b'ann:very/secret').decode()}"
+    assert set(asked) == {login}
+    said = f"{error.value} {server_problem(error.value)}"
+    assert address in said
+    assert "secret" not in said
+    assert tracking_uri(settings) == address
+
+
+def test_password_of_a_database_is_not_told() -> None:
+    database = "postgresql://fer:very-secret@db:5432/mlflow"
+    settings = Settings.fresh(mlflow_tracking_uri=database)
+    assert tracking_uri(settings) == database
+    assert shown_tracking_uri(settings) == "postgresql://db:5432/mlflow"

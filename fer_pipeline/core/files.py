@@ -25,16 +25,17 @@ if TYPE_CHECKING:
 TEMPORARY_SUFFIX = ".part"
 """Ending of everything that isn't published yet; names start with a dot."""
 _OWN = ".fer-pipeline"
-_LONGEST_PART = 50
+LONGEST_PART = 50
 """Characters of a name that its temporary name has: names of files end at 255 bytes."""
 
 
 @contextmanager
-def published(path: Location) -> Iterator[Path]:
+def published(path: Location, *, private: bool = False) -> Iterator[Path]:
     """Give a temporary local path; make it `path` when the block succeeds.
 
     A local file is renamed, so that it stands beside `path` until then; for an object store it
-    is uploaded, which shows the whole object or none.
+    is uploaded, which shows the whole object or none. A `private` local file can be read by its
+    owner only, at every moment.
     """
     if not isinstance(path, Path):
         with _uploaded(path) as temporary:
@@ -42,17 +43,18 @@ def published(path: Location) -> Iterator[Path]:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(
-        prefix=f".{path.name[:_LONGEST_PART]}.", suffix=TEMPORARY_SUFFIX, dir=path.parent
+        prefix=f".{path.name[:LONGEST_PART]}.", suffix=TEMPORARY_SUFFIX, dir=path.parent
     )
     os.close(handle)
     temporary = Path(name)
     try:
         with full_disk_named(temporary):
             yield temporary
-            # mkstemp makes private files; what is published is as readable as any other here.
-            umask = os.umask(0)
-            os.umask(umask)
-            temporary.chmod(0o666 & ~umask)
+            if not private:
+                # mkstemp makes private files; others are as readable as any file here.
+                umask = os.umask(0)
+                os.umask(umask)
+                temporary.chmod(0o666 & ~umask)
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

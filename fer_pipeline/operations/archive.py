@@ -3,9 +3,11 @@
 A name that ends in .zst is compressed. What stands in it is the business of `backup.py`.
 """
 
+import errno
 import hashlib
 import io
 import json
+import os
 import tarfile
 import time
 from collections.abc import Iterator, Mapping
@@ -16,7 +18,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.files import TEMPORARY_SUFFIX, published
+from fer_pipeline.core.files import LONGEST_PART, TEMPORARY_SUFFIX, published
 from fer_pipeline.core.storage import Location, open_binary
 
 FORMAT = 1
@@ -25,6 +27,10 @@ _MANIFEST = "manifest.json"
 _SEAL = "manifest.sha256"
 _COMPRESSED = b"\x28\xb5\x2f\xfd"
 _CHUNK = 1 << 20
+_LEFT_SECONDS = 3600
+"""An unfinished file that nobody wrote to for so long was left by a killed process."""
+_NAMES = (errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG)
+"""What a system says of names that can't stand in one folder."""
 
 
 class ArchiveWriter:
@@ -42,7 +48,10 @@ class ArchiveWriter:
     def add_file(self, name: str, path: Location) -> None:
         """Add a file as it is; raises OSError when it is cut short meanwhile."""
         with open_binary(path) as stream:
-            self._add(name, stream, int(path.stat().st_size))
+            # Of what was opened: another file may stand under that name by now.
+            local = isinstance(path, Path)
+            size = os.fstat(stream.fileno()).st_size if local else int(path.stat().st_size)
+            self._add(name, stream, size)
 
     def finish(self, about: Mapping[str, Any]) -> None:
         """Add the manifest, which holds `about` and the digests, and its own digest."""
@@ -76,18 +85,44 @@ class _Digested(io.RawIOBase):
 def written(path: Path) -> Iterator[ArchiveWriter]:
     """A writer whose archive stands at `path` when the block ends well, and nowhere else.
 
-    What an earlier, killed backup of that name left beside it is removed.
+    Raises InputError where something stands there already, also if it came meanwhile. What a
+    killed backup of that name left beside it is removed once it is an hour old.
     """
-    for leftover in path.parent.glob(f".{path.name[:50]}.*{TEMPORARY_SUFFIX}"):
-        leftover.unlink(missing_ok=True)
-    with (
-        published(path) as temporary,
-        _output(temporary, compressed=path.suffix == ".zst") as stream,
-        tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar,
-    ):
-        yield ArchiveWriter(tar)
+    refuse_existing(path)
+    _remove_leftovers(path)
     # It holds what people answered: nobody else's to read.
-    path.chmod(0o600)
+    with published(path, private=True) as temporary:
+        with (
+            _output(temporary, compressed=path.suffix == ".zst") as stream,
+            tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+        ):
+            yield ArchiveWriter(tar)
+        # Its source may be deleted next, so that it has to outlive a loss of power.
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        refuse_existing(path)
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise InputError where something stands already under the name of a new backup."""
+    if path.exists() or path.is_symlink():
+        raise InputError(
+            f"{path} is there already and no backup replaces another: give a new name, or move "
+            "that file away"
+        )
+
+
+def _remove_leftovers(path: Path) -> None:
+    start, now = f".{path.name[:LONGEST_PART]}.", time.time()
+    for leftover in path.parent.iterdir():
+        if not (leftover.name.startswith(start) and leftover.name.endswith(TEMPORARY_SUFFIX)):
+            continue
+        try:
+            # Another backup may be writing it. Locks don't go well with every shared folder.
+            if now - leftover.stat().st_mtime > _LEFT_SECONDS:
+                leftover.unlink()
+        except (FileNotFoundError, PermissionError):
+            continue
 
 
 def unpack(path: Path, folder: Path) -> dict[str, Any]:
@@ -108,7 +143,7 @@ def unpack(path: Path, folder: Path) -> dict[str, Any]:
         raise _damaged(path, " ".join(str(error).split())[:200]) from error
     except OSError as error:
         # Arrow says so of bytes that it can't decompress; a full disk has a number.
-        if error.errno is None:
+        if error.errno is None or error.errno in _NAMES:
             raise _damaged(path, " ".join(str(error).split())[:200]) from error
         raise
     return _verified(path, folder, digests)
@@ -121,14 +156,18 @@ def _verified(path: Path, folder: Path, digests: dict[str, str]) -> dict[str, An
         raise _damaged(path, "its end is missing")
     if (folder / _SEAL).read_bytes() != manifest_digest.encode():
         raise _damaged(path, f"{_MANIFEST} was changed")
-    manifest: dict[str, Any] = json.loads((folder / _MANIFEST).read_bytes())
-    if manifest.get("format") != FORMAT:
+    try:
+        manifest: dict[str, Any] = json.loads((folder / _MANIFEST).read_bytes())
+        of_format, files = manifest["format"], manifest["files"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, f"{_MANIFEST} is none of a backup") from error
+    if of_format != FORMAT:
         raise InputError(
-            f"{path} is a backup of format {manifest.get('format')}, and this version reads "
+            f"{path} is a backup of format {of_format}, and this version reads "
             f"format {FORMAT}: use the version of fer_pipeline that wrote it "
             f"({manifest.get('package')})"
         )
-    for name, wanted in manifest["files"].items():
+    for name, wanted in files.items():
         if digests.pop(name, None) != wanted["sha256"]:
             raise _damaged(path, f"{name} isn't what was written")
     if digests:
@@ -137,16 +176,17 @@ def _verified(path: Path, folder: Path, digests: dict[str, str]) -> dict[str, An
 
 
 def _checked_name(path: Path, member: tarfile.TarInfo, known: Mapping[str, str]) -> str:
-    """A member's name, when it can only be a file below the folder it is unpacked into."""
+    """A member's name, when it can only be a new file below the folder it is unpacked into."""
     name = PurePosixPath(member.name)
     if (
         not member.isreg()
         or name.is_absolute()
+        or not name.parts
         or ".." in name.parts
         or "\\" in member.name
-        or member.name in known
+        or str(name) in known
     ):
-        raise _damaged(path, f"{member.name!a} is no member of a backup")
+        raise _damaged(path, f"{member.name[:200]!a} is no member of a backup")
     return str(name)
 
 

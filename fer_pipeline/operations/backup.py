@@ -16,13 +16,21 @@ from typing import Any
 
 from rich.console import Console
 
+from fer_pipeline import tracking
 from fer_pipeline.core.answers import Answer, AnswerStore
 from fer_pipeline.core.answers_database import is_missing_file
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import TEMPORARY_SUFFIX
 from fer_pipeline.core.room import in_words
-from fer_pipeline.core.storage import Location, file_size, files_in, is_file, relative_name
-from fer_pipeline.operations.archive import ArchiveWriter, written
+from fer_pipeline.core.storage import (
+    Location,
+    file_size,
+    files_in,
+    is_file,
+    open_binary,
+    relative_name,
+)
+from fer_pipeline.operations.archive import ArchiveWriter, refuse_existing, written
 from fer_pipeline.operations.portable import Tokens, portable_settings, tokens_to_pack
 from fer_pipeline.operations.registry_place import RegistryPlace, registry_place
 from fer_pipeline.operations.tracked_rows import Tracked, read_rows
@@ -55,10 +63,10 @@ def backup(
         )
     if path.is_dir() or not path.parent.is_dir():
         raise InputError(f"{path} can't be written: give a file in a folder that is there")
+    refuse_existing(path)
     with asked_by_a_person():
         place = registry_place(settings)
-        champions = {} if place is None else champions_of(settings)
-        tracked = None if place is None else _tracked(place, champions, champions_only)
+        champions, tracked = _registry(settings, place, champions_only)
     answers = all_answers(settings)
     former = former_homes(place, tracked) if place is not None and tracked is not None else set()
     tokens = tokens_to_pack(settings, None if place is None else place.prefixes[0], former)
@@ -85,14 +93,15 @@ def backup(
 
 def champions_of(settings: Settings) -> dict[str, dict[str, str | None]]:
     """For each registered model the champion and the one before it, None where there is none."""
+    client = tracking.connect(settings)
+    prefix = tracking.registered_name("")
+    names = [model.name for model in client.search_registered_models(max_results=1000)]
     found = {}
-    for stream in settings.all_streams:
-        registry = Registry(settings, stream)
+    # Streams that the settings don't name any more have models too.
+    for name in sorted(name for name in names if name.startswith(prefix)):
+        registry = Registry(settings, name.removeprefix(prefix))
         if registry.versions():
-            found[registry.name] = {
-                "champion": registry.champion(),
-                "previous": registry.previous(),
-            }
+            found[name] = {"champion": registry.champion(), "previous": registry.previous()}
     return found
 
 
@@ -122,21 +131,27 @@ def former_homes(place: RegistryPlace, tracked: Tracked) -> set[str]:
     found = set()
     for folder in tracked.files():
         card = place.files / folder / "MLmodel"
-        if is_file(card) and (told := _LOGGED_IN.search(card.read_text())) is not None:
+        told = _LOGGED_IN.search(_text(card) or "") if is_file(card) else None
+        if told is not None:
             found.add(told[1])
     return found
 
 
-def _tracked(
-    place: RegistryPlace, champions: Mapping[str, Mapping[str, str | None]], champions_only: bool
-) -> Tracked:
-    wanted = None
-    if champions_only:
+def _registry(
+    settings: Settings, place: RegistryPlace | None, champions_only: bool
+) -> tuple[dict[str, dict[str, str | None]], Tracked | None]:
+    """The champions and the rows, as they stood at one moment."""
+    if place is None:
+        return {}, None
+    while True:
+        champions = champions_of(settings)
         wanted = {
             name: {one for one in held.values() if one is not None}
             for name, held in champions.items()
         }
-    return read_rows(place.database, place.prefixes, wanted)
+        tracked = read_rows(place.database, place.prefixes, wanted if champions_only else None)
+        if champions_of(settings) == champions:
+            return champions, tracked
 
 
 def _add_home(settings: Settings, archive: ArchiveWriter, tokens: Tokens) -> list[str]:
@@ -163,10 +178,29 @@ def _add_files(
             if not is_file(file):
                 continue
             name = FILES + relative_name(file, place.files)
-            if is_text(name) and file_size(file) <= _TEXT_BYTES:
-                archive.add_bytes(name, tokens.packed(file.read_text()).encode())
-            else:
+            text = _text(file) if is_text(name) and file_size(file) <= _TEXT_BYTES else None
+            if text is None:
                 archive.add_file(name, file)
+            else:
+                archive.add_bytes(name, tokens.packed(text).encode())
+    # Without them a backup would be taken for whole, of another folder than the server's too.
+    for folder in tracked.model_files():
+        if not any(name.startswith(f"{FILES}{folder}/") for name in archive.files):
+            raise InputError(
+                f"{place.files / folder} holds no file of a model that is registered: see that "
+                "its files are there (of a server, in FER_MLFLOW_FILES), or delete its version "
+                "in MLflow"
+            )
+
+
+def _text(file: Location) -> str | None:
+    """A file's text as it is; None for bytes that are none."""
+    with open_binary(file) as stream:
+        data = stream.read()
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _tell(path: Path, about: Mapping[str, Any], console: Console) -> None:

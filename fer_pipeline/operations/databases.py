@@ -4,13 +4,15 @@ Dagster and MLflow migrate tables of their own; which schema an installed packag
 from its files, without importing it.
 """
 
+import base64
 import importlib.util
 import os
 import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -18,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from fer_pipeline.core.disk import is_full
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.settings import Settings
+from fer_pipeline.tracking_server import without_login
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
@@ -93,6 +97,22 @@ def read_only_engine(url: "str | URL", seconds: int = SECONDS) -> "Engine":
     )
 
 
+@contextmanager
+def told(url: "str | URL", what: str) -> Iterator[None]:
+    """Let what a database says in the block be an InputError that it can't be `what`, without the
+    password; a full disk stays what it is.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (ImportError, SQLAlchemyError) as error:
+        if is_full(error):
+            raise
+        said = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
+        raise InputError(f"{shown(url)} can't be {what} ({said})") from error
+
+
 def ask(url: "str | URL") -> Answer:
     """Ask a database for its schema and, where it is a server, for its clock.
 
@@ -125,19 +145,15 @@ def count_rows(url: "str | URL", table: str) -> int:
     """Rows of a table, 0 where there is no such table; raises as `ask` does."""
     from sqlalchemy import func, inspect, select
     from sqlalchemy import table as named
-    from sqlalchemy.exc import SQLAlchemyError
 
     engine = read_only_engine(url)
     try:
-        with engine.connect() as connection:
+        with told(url, "read"), engine.connect() as connection:
             if not inspect(connection).has_table(table):
                 return 0
             return int(
                 connection.execute(select(func.count()).select_from(named(table))).scalar_one()
             )
-    except SQLAlchemyError as error:
-        said = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
-        raise InputError(f"{shown(url)} can't be read ({said})") from error
     finally:
         engine.dispose()
 
@@ -154,7 +170,7 @@ def ask_mlflow_server(address: str) -> Answer:
     except (OSError, ValueError) as error:
         code = f"answered {error.code}" if isinstance(error, urllib.error.HTTPError) else ""
         why = code or str(getattr(error, "reason", None) or type(error).__name__)
-        raise InputError(f"the MLflow server at {without_password(base)}: {why}") from error
+        raise InputError(f"the MLflow server at {without_login(base)[0]}: {why}") from error
     date = health.get("Date")
     clock = parsedate_to_datetime(date).timestamp() if date else None
     return Answer(clock=clock, version=version[:40])
@@ -163,7 +179,12 @@ def ask_mlflow_server(address: str) -> Answer:
 def _get(address: str) -> tuple[Mapping[str, str], str]:
     if not address.startswith(("http://", "https://")):
         raise ValueError(f"{address} is no web address")
-    with urllib.request.urlopen(address, timeout=SECONDS) as answer:  # noqa: S310
+    plain, login = without_login(address)
+    request = urllib.request.Request(plain)  # noqa: S310
+    if login is not None:
+        word = base64.b64encode(":".join(login).encode()).decode()
+        request.add_header("Authorization", f"Basic {word}")
+    with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
         return answer.headers, answer.read(1000).decode(errors="replace").strip()
 
 
@@ -254,11 +275,6 @@ def shown(url: "str | URL") -> str:
         return make_url(url).render_as_string(hide_password=True)
     except ArgumentError:
         return "a database"
-
-
-def without_password(address: str) -> str:
-    """A web address without what may stand before its host."""
-    return re.sub(r"//[^/@]*@", "//", address)
 
 
 def now() -> float:

@@ -4,6 +4,7 @@ Paths tell names of people and machines, and are wrong elsewhere; settings may h
 """
 
 import json
+import re
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ OF_THIS_PLACE = frozenset(
 """Settings that a backup leaves out: secrets, addresses, and what suits one machine."""
 ARTIFACTS = "${FER_ARTIFACTS}"
 """Stands for where MLflow keeps files."""
+_BEFORE = r"(?:(?<![\w.%~/-])|(?<=\w://)|(?<=\\[nrt]))"
+"""What may stand before a place: no part of a longer path, but the protocol of an address, or a
+line break as JSON writes it."""
 _HOME = "${FER_HOME}"
 _ROOT = "${FER_ROOT}"
 
@@ -38,10 +42,13 @@ class Tokens:
     """A place as it is written, and the token that stands for it."""
 
     def packed(self, text: str) -> str:
-        """The text with tokens in place of the places."""
-        for place in sorted(self.places, key=len, reverse=True):
-            text = text.replace(place, self.places[place])
-        return text
+        """The text with tokens in place of the places, where these stand as whole folders."""
+        if not self.places:
+            return text
+        places = "|".join(map(re.escape, sorted(self.places, key=len, reverse=True)))
+        # A home at /data isn't meant by model/data/x, nor by /data-2.
+        whole = rf"{_BEFORE}({places})(?![\w%-]|\.\w)"
+        return re.sub(whole, lambda found: self.places[found[1]], text)
 
     def unpacked(self, text: str) -> str:
         """The text with places in place of tokens; a token without a place stays."""
@@ -75,11 +82,14 @@ def tokens_to_unpack(settings: Settings, artifacts: str | None) -> Tokens:
 
 
 def portable_settings(text: str) -> tuple[str, list[str]]:
-    """A settings.toml without what is of this place, and the names of what was left out."""
+    """A settings.toml without what is of this place, and the names of what was left out.
+
+    What is no setting is left out too: it changes nothing, and nobody knows what it is.
+    """
     known = tomllib.loads(text)
-    left_out = sorted(OF_THIS_PLACE & known.keys())
-    kept = {name: value for name, value in known.items() if name not in OF_THIS_PLACE}
-    return tomli_w.dumps(kept), left_out
+    portable = Settings.model_fields.keys() - OF_THIS_PLACE
+    kept = {name: value for name, value in known.items() if name in portable}
+    return tomli_w.dumps(kept), sorted(known.keys() - portable)
 
 
 def base_name(text: str) -> str:

@@ -30,7 +30,8 @@ class RegistryPlace:
 def registry_place(settings: Settings) -> RegistryPlace | None:
     """Where the registry is; None for a home that has no database of it yet.
 
-    Raises InputError for a server whose database and files aren't named.
+    Raises InputError for a server whose database and files aren't named, and for a database and
+    files that are named without their server.
     """
     if settings.mlflow_tracking_uri is not None:
         database, files = mlflow_database(settings), settings.mlflow_files
@@ -42,6 +43,12 @@ def registry_place(settings: Settings) -> RegistryPlace | None:
             )
         own = files.as_uri() if isinstance(files, Path) else str(files)
         return RegistryPlace(database, files, (_SERVED, own, str(files)))
+    if settings.mlflow_database is not None:
+        raise InputError(
+            "FER_MLFLOW_DATABASE names the database of a server that the home doesn't use: give "
+            "FER_MLFLOW_TRACKING_URI the server's address too, or leave out FER_MLFLOW_DATABASE "
+            "and FER_MLFLOW_FILES"
+        )
     if not (settings.mlflow_folder / "mlflow.db").is_file():
         return None
     # Of a home that was moved the database is brought up to date first.

@@ -6,9 +6,8 @@ that a restore that was killed is simply given again.
 
 import json
 import shutil
-from collections.abc import Mapping
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,47 +15,43 @@ from typing import Any
 from dagster import DagsterInstance
 from rich.console import Console
 
+from fer_pipeline import tracking
 from fer_pipeline.core.answers import Answer, AnswerStore
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.files import published, scratch_folder
+from fer_pipeline.core.files import TEMPORARY_SUFFIX, full_disk_named
 from fer_pipeline.core.room import Need, check_room
-from fer_pipeline.core.storage import Location, is_file, open_binary
+from fer_pipeline.core.storage import is_file
 from fer_pipeline.instance import locked_home, prepare_home, refuse_beside_ui_runs
 from fer_pipeline.moved_home import home_id
 from fer_pipeline.operations.archive import unpack
 from fer_pipeline.operations.backup import (
     ANSWERS,
-    FILES,
-    HOME,
     ROWS,
     SETTINGS,
     all_answers,
-    is_text,
 )
-from fer_pipeline.operations.portable import Tokens, tokens_to_unpack
+from fer_pipeline.operations.databases import ask_mlflow_server
+from fer_pipeline.operations.portable import tokens_to_unpack
 from fer_pipeline.operations.registry_place import (
-    RegistryPlace,
     made_registry_place,
     registry_place,
 )
-from fer_pipeline.operations.tracked_rows import (
-    Tracked,
-    are_lacking,
-    from_lines,
-    has_models,
-    write_rows,
+from fer_pipeline.operations.restored_files import (
+    home_files,
+    is_there,
+    kept_settings,
+    put,
+    refuse_others,
+    registry_files,
 )
+from fer_pipeline.operations.tracked_rows import Tracked, from_lines
+from fer_pipeline.operations.tracked_rows_writing import are_lacking, has_models, write_rows
 from fer_pipeline.settings import Settings
 from fer_pipeline.terminal import print_json, say
 from fer_pipeline.tracking_server import asked_by_a_person
 
-
-@dataclass(frozen=True)
-class _File:
-    """An unpacked file and where it goes."""
-
-    source: Path
-    target: Location
+_UNPACKED = f".restore{TEMPORARY_SUFFIX}"
+"""The folder of a home, to be entered under its lock, that a backup is unpacked into."""
 
 
 def restore(
@@ -65,7 +60,8 @@ def restore(
     """Put a backup into the home and databases that the settings name, and say what came.
 
     With `into_empty` nothing may be there yet; without, answers are added to those that are
-    there. Raises InputError for a damaged backup, or where something else is there already.
+    there. Raises InputError for a damaged backup, where something else is there already, or where
+    a server doesn't find what was put into its folder.
     """
     with locked_home(settings), asked_by_a_person():
         prepare_home(settings)
@@ -73,12 +69,25 @@ def restore(
             refuse_beside_ui_runs(instance, settings)
         if settings.check_room and path.is_file():
             check_room(settings.home, [Need("the backup, twice", 2 * path.stat().st_size)])
-        with scratch_folder(settings.state_folder) as folder:
+        with _emptied_after(settings.state_folder / _UNPACKED) as folder:
             manifest = unpack(path, folder)
             found = _restored(settings, folder, manifest, into_empty=into_empty)
+            _check_served(settings, _tracked(folder, manifest))
     _tell(found, manifest, console)
     if as_json:
         print_json({**found, "made_at": manifest["made_at"], "versions": manifest["versions"]})
+
+
+@contextmanager
+def _emptied_after(folder: Path) -> Iterator[Path]:
+    """A new folder that goes with the block; what a killed restore left there goes first."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    try:
+        with full_disk_named(folder):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _restored(
@@ -95,13 +104,19 @@ def _restored(
     if place is not None and tracked is not None:
         lacking = are_lacking(place.database, tracked)
     tokens = tokens_to_unpack(settings, None if place is None else place.prefixes[0])
-    files = _home_files(settings, folder, tokens)
-    kept_settings = _kept_settings(settings, files)
-    if place is not None and lacking:
-        files += _registry_files(place, folder, tokens)
-    written = [file for file in files if not _is_there(file)]
+    files = home_files(settings, folder, tokens)
+    settings_kept = kept_settings(settings, files)
+    if place is not None:
+        of_registry = registry_files(place, folder, tokens)
+        if lacking:
+            refuse_others(of_registry)
+            files += of_registry
+        else:
+            # What runs and versions keep may have been added to since; what is gone comes back.
+            files += [file for file in of_registry if not is_file(file.target)]
+    written = [file for file in files if not is_there(file)]
     for file in written:
-        _put(file)
+        put(file)
     if place is not None and tracked is not None and lacking:
         write_rows(place.database, place.prefixes[0], home_id(settings), tracked)
     added = 0
@@ -115,7 +130,7 @@ def _restored(
         "answers_there": len(answers) - added,
         "answers_that_differ": differing,
         "registry": "restored" if lacking else "there already" if tracked else "none",
-        "settings_kept": kept_settings,
+        "settings_kept": settings_kept,
     }
 
 
@@ -146,6 +161,30 @@ def _check_empty(settings: Settings) -> None:
         )
 
 
+def _check_served(settings: Settings, tracked: Tracked | None) -> None:
+    """Raise InputError where MLflow's server runs and doesn't find the files that were put there.
+
+    Which folder is its own only the settings tell.
+    """
+    import mlflow
+
+    models = [] if tracked is None else tracked.rows.get("logged_models", [])
+    if settings.mlflow_tracking_uri is None or not models:
+        return
+    try:
+        ask_mlflow_server(settings.mlflow_tracking_uri)
+    except InputError:
+        return
+    place = tracking.connect(settings).get_logged_model(models[0]["model_id"]).artifact_location
+    # Not by the model's id: under that the client remembers where it found files before.
+    if not mlflow.artifacts.list_artifacts(artifact_uri=place):
+        raise InputError(
+            f"the MLflow server finds no file of the models that were put into "
+            f"{settings.mlflow_files}: give FER_MLFLOW_FILES its --artifacts-destination and "
+            "restore again, which puts them there"
+        )
+
+
 def _answers(path: Path) -> list[Answer]:
     lines = path.read_text().splitlines()
     return [
@@ -162,73 +201,6 @@ def _differing(settings: Settings, answers: list[Answer]) -> int:
 
 def _key(one: Answer) -> tuple[str, str, str, int]:
     return one.study, one.sample, one.annotator, one.item
-
-
-def _home_files(settings: Settings, folder: Path, tokens: Tokens) -> list[_File]:
-    base = folder / HOME
-    found = []
-    for source in sorted(base.rglob("*")) if base.is_dir() else ():
-        if source.is_dir():
-            continue
-        name = source.relative_to(base).as_posix()
-        target: Location = settings.home / name
-        if name == SETTINGS:
-            source.write_text(tokens.unpacked(source.read_text()))
-            target = settings.state_folder / SETTINGS
-        found.append(_File(source, target))
-    _refuse_others([file for file in found if file.target.name != SETTINGS])
-    return found
-
-
-def _registry_files(place: RegistryPlace, folder: Path, tokens: Tokens) -> list[_File]:
-    base = folder / FILES
-    found = []
-    for source in sorted(base.rglob("*")) if base.is_dir() else ():
-        if source.is_dir():
-            continue
-        name = source.relative_to(base).as_posix()
-        if is_text(f"/{name}"):
-            source.write_text(tokens.unpacked(source.read_text()))
-        found.append(_File(source, place.files / name))
-    _refuse_others(found)
-    return found
-
-
-def _refuse_others(files: list[_File]) -> None:
-    for file in files:
-        if is_file(file.target) and not _is_there(file):
-            raise InputError(
-                f"{file.target} is there already and isn't the backup's: nothing is overwritten; "
-                "move it away, or give --home another folder"
-            )
-
-
-def _kept_settings(settings: Settings, files: list[_File]) -> bool:
-    """Whether the home's own settings stay in place of the backup's, which then are taken out."""
-    own = [file for file in files if file.target == settings.state_folder / SETTINGS]
-    for file in own:
-        if is_file(file.target) and not _is_there(file):
-            files.remove(file)
-            return True
-    return False
-
-
-def _is_there(file: _File) -> bool:
-    """Whether the target holds the same bytes already."""
-    if not is_file(file.target):
-        return False
-    with file.source.open("rb") as one, open_binary(file.target) as other:
-        while True:
-            data = one.read(1 << 20)
-            if data != other.read(len(data) or 1):
-                return False
-            if not data:
-                return True
-
-
-def _put(file: _File) -> None:
-    with published(file.target) as temporary:
-        shutil.copyfile(file.source, temporary)
 
 
 def _tell(found: Mapping[str, Any], manifest: Mapping[str, Any], console: Console) -> None:

@@ -1,5 +1,6 @@
 """Homes that several tests of these commands begin with."""
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -7,9 +8,11 @@ import pytest
 
 from fer_pipeline import tracking
 from fer_pipeline.champion import write_champion
+from fer_pipeline.core.answers import AnswerStore
 from fer_pipeline.registry import Registry
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
+from fer_pipeline_tests.operations.moves import SECRET, an_answer
 from fer_pipeline_tests.operations.registered import STREAM, promote, register
 
 
@@ -49,3 +52,21 @@ def registered(first_registered: Settings, tmp_path: Path) -> Settings:
     """That home in another place, free to be changed."""
     shutil.copytree(str(first_registered.home), tmp_path / "registered")
     return first_registered.model_copy(update={"home": tmp_path / "registered"})
+
+
+@pytest.fixture
+def full(registered: Settings, tmp_path: Path) -> Settings:
+    """A home with four versions, answers, a study, corrections, and settings with a secret."""
+    home = registered.state_folder
+    (home / "settings.toml").write_text(
+        f'root = "{tmp_path}/private-photos"\ndataset = "affectnet"\nseed = 7\n'
+        f'streams = ["{STREAM}"]\nalert_url = "https://hook.example/{SECRET}"\n'
+    )
+    (home / "corrections.csv").write_text("face_id,expression\nx,Anger\n")
+    study = home / "studies" / STREAM / "people.parquet"
+    study.parent.mkdir(parents=True)
+    study.write_bytes(bytes(range(256)) * 9)
+    (study.parent / ".half.part").write_bytes(b"never finished")
+    with contextlib.closing(AnswerStore(registered.answers_address)) as store:
+        store.add_all([an_answer(1), an_answer(2, "Anger"), an_answer(1, annotator="Zoë")])
+    return registered

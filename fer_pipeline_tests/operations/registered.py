@@ -11,13 +11,13 @@ from fer_pipeline.settings import Settings
 STREAM = "three_class"
 
 
-def register(settings: Settings, *, crops: str = "none") -> str:
-    """Register one more version of the stream, with a model and a run of its own; its number."""
-    registry = Registry(settings, STREAM)
+def register(settings: Settings, *, crops: str = "none", stream: str = STREAM) -> str:
+    """Register one more version of a stream, with a model and a run of its own; its number."""
+    registry = Registry(settings, stream)
     client = tracking.connect(settings)
     if not registry.versions() and not client.search_registered_models():
         client.create_registered_model(registry.name)
-    with tracking.training_run(settings, f"{STREAM}/trained_model", {}, "a training") as run:
+    with tracking.training_run(settings, f"{stream}/trained_model", {}, "a training") as run:
         run.log_parameters({"crop_settings": crops})
         run.log_metrics({"final_accuracy": 0.5})
         run.log_json({"seed": 1}, "training_settings.json")

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +16,17 @@ import pytest
 
 from fer_pipeline import tracking
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.model_file import CARD, read_card
+from fer_pipeline.core.model_file import read_card
 from fer_pipeline.core.recogniser import Recogniser
 from fer_pipeline.core.starter import starter_file
 from fer_pipeline.registry import ALIAS
 from fer_pipeline.serve_command import _model
 from fer_pipeline.settings import Settings
+from fer_pipeline.tracking_server import tracking_uri
 from fer_pipeline_tests.core.small_release import encoded, noise
 from fer_pipeline_tests.graph import environment
 from fer_pipeline_tests.service.running import Client
+from fer_pipeline_tests.stored_starter import StoredStarter
 from fer_pipeline_tests.system import answers, free_ports
 
 _START_SECONDS = 120
@@ -33,16 +34,6 @@ NAME = "fer-seven_class"
 ADDRESS = f"models:/{NAME}@{ALIAS}"
 BOX = (30.0, 40.0, 200.0, 200.0)
 TEXT = "# Expression model seven_class\n\n## Figures\n\n- Accuracy 0.5.\n"
-
-
-class Stored:
-    """The starter as if it were a Keras model, without the framework that reads it."""
-
-    def save(self, path: Path) -> None:
-        with zipfile.ZipFile(starter_file()) as source, zipfile.ZipFile(path, "w") as target:
-            for name in source.namelist():
-                if name != CARD:
-                    target.writestr(name, source.read(name))
 
 
 @dataclass(frozen=True)
@@ -73,7 +64,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory, group: bytes) -> Regist
     settings = Settings.fresh(home=tmp_path_factory.mktemp("served") / "home")
     card = read_card(starter_file())
     with tracking.training_run(settings, f"{card.stream}/trained_model", {}, "served") as run:
-        logged = run.log_model(Stored(), card, group)
+        logged = run.log_model(StoredStarter(), card, group)
     client = tracking.connect(settings)
     client.set_registered_model_alias(NAME, ALIAS, "1")
     assert logged.model_uri == f"models:/{NAME}/1"
@@ -85,7 +76,7 @@ def served(registered: Registered) -> Iterator[Served]:
     (port,) = free_ports(1)
     home = registered.settings.home
     variables = environment(
-        MLFLOW_TRACKING_URI=tracking.tracking_uri(registered.settings),
+        MLFLOW_TRACKING_URI=tracking_uri(registered.settings),
         MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false",
         # As in an activated environment: MLflow looks for uvicorn there.
         PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
