@@ -16,7 +16,7 @@ import psutil
 from fer_pipeline_tests.deploy.native import up_native
 from fer_pipeline_tests.deploy.pages import Pages
 
-FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+_FAKETIME = "*/faketime/libfaketimeMT.so.1"
 DOWN_SECONDS = 30
 HEALTHY_SECONDS = 120
 _SEEN_SECONDS = 90
@@ -128,13 +128,15 @@ def fake_clock(machine: up_native.Machine) -> None:
     as it does when an administrator sets the time. Python sleeps until an absolute moment of
     that clock, which libfaketime 0.9.10 then refuses: it sleeps by another call.
     """
+    libraries = [str(path) for path in Path("/usr/lib").glob(_FAKETIME)]
+    assert libraries, "the clock can't be moved here: apt-get install libfaketime"
     clock_file(machine).write_text("+0\n", encoding="utf-8")
     folder = Path(machine.folder) / "clock-of-python"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(_SLEEP, encoding="utf-8")
     paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
     faked = {
-        "LD_PRELOAD": FAKETIME,
+        "LD_PRELOAD": libraries[0],
         "FAKETIME_TIMESTAMP_FILE": str(clock_file(machine)),
         "FAKETIME_NO_CACHE": "1",
         "DONT_FAKE_MONOTONIC": "1",
