@@ -1,6 +1,6 @@
 """Runs a program of another package with its log in the format that FER_LOG_FORMAT names.
 
-    python -m fer_pipeline.logged dagster-daemon run
+    python -m fer_pipeline.logged mlflow server
 
 The program is named as its package installs it.
 """

@@ -77,6 +77,7 @@ class Disturbed:
         for offset in ("+2h", "-1h", "+0"):
             clock.write_text(f"{offset}\n", encoding="utf-8")
             time.sleep(10)
+        self.machine.wait_until_healthy("daemon", HEALTHY_SECONDS)
         return "+2 h, -1 h, right again"
 
     def fill_disk(self) -> str:

@@ -153,7 +153,7 @@ def _round(pages: Pages, name: str, generator: random.Random, ledger: Ledger) ->
             assert ended == "SUCCESS", f"{mended} ended {ended}: {pages.why(again)}"
             ledger.ended[again] = ended
         ledger.check()
-    except AssertionError as error:
+    except (AssertionError, RuntimeError) as error:
         return Round(name, how, state, seconds, mended, wrong=str(error))
     return Round(name, how, state, seconds, mended)
 
