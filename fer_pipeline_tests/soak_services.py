@@ -139,8 +139,10 @@ def _round(pages: Pages, name: str, generator: random.Random, ledger: Ledger) ->
     seconds = 0.0
     try:
         how = fault.inject(Disturbed(pages, run, generator))
-        recovered, told = time.monotonic(), pages.told(run)
-        state = pages.wait(run, _ENDED, _RECOVERY_SECONDS)
+        recovered = time.monotonic()
+        pages.wait(run, _ENDED, _RECOVERY_SECONDS / 2)
+        told = pages.told(run)
+        state = pages.wait(run, _ENDED, _RECOVERY_SECONDS / 2)
         if state not in _ENDED and pages.told(run) > told:
             # It goes on as if nothing had been, and has more to do.
             state = pages.wait(run, _ENDED, _RUN_SECONDS)

@@ -100,8 +100,11 @@ class Pages:
         return str(launched["run"]["runId"])
 
     def told(self, run: str) -> int:
-        """How many events the log of a run has."""
-        return len(self.ask(_EVENTS, {"id": run})["logsForRun"]["events"])
+        """How many events the log of a run has; 0 while it can't be asked."""
+        try:
+            return len(self.ask(_EVENTS, {"id": run})["logsForRun"].get("events", []))
+        except (AssertionError, OSError, ValueError, http.client.HTTPException):
+            return 0
 
     def cancel(self, run: str) -> None:
         """Terminate a run."""
