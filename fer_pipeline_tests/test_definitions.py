@@ -33,14 +33,16 @@ def _seconds(code: str, home: Path) -> float:
     return float(_python(measured, home))
 
 
-def test_import_of_definitions_loads_no_framework(tmp_path: Path) -> None:
-    loaded = json.loads(
+def test_import_of_definitions_loads_no_framework_and_turns_telemetry_off(tmp_path: Path) -> None:
+    loaded, telemetry = json.loads(
         _python(
-            "import json, sys\nimport fer_pipeline.definitions\n"
-            "sys.stdout.write(json.dumps(sorted(sys.modules)))",
+            "import json, os, sys\nimport fer_pipeline.definitions\n"
+            "off = os.environ.get('MLFLOW_DISABLE_TELEMETRY')\n"
+            "sys.stdout.write(json.dumps([sorted(sys.modules), off]))",
             tmp_path,
         )
     )
+    assert telemetry == "true"
     assert "fer_pipeline.assets.stream" in loaded
     assert [name for name in HEAVY if name in loaded] == []
 
