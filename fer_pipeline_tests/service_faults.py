@@ -17,6 +17,7 @@ from fer_pipeline_tests.deploy.native import up_native
 from fer_pipeline_tests.deploy.pages import Pages
 
 _FAKETIME = "*/faketime/libfaketimeMT.so.1"
+CLOCK = "clock moved"
 DOWN_SECONDS = 30
 HEALTHY_SECONDS = 120
 _SEEN_SECONDS = 90
@@ -112,7 +113,7 @@ FAULTS: Mapping[str, Fault] = {
     "daemon killed": Fault(lambda one: one.kill("daemon"), _GOES_ON),
     "worker killed": Fault(Disturbed.kill_worker, _MAY_FAIL),
     "run cancelled": Fault(Disturbed.cancel, _ENDED_BEFORE_OR_CANCELLED),
-    "clock moved": Fault(Disturbed.move_clock, _GOES_ON),
+    CLOCK: Fault(Disturbed.move_clock, _GOES_ON),
     "disk full": Fault(Disturbed.fill_disk, _MAY_FAIL),
 }
 
@@ -141,6 +142,7 @@ def fake_clock(machine: up_native.Machine) -> None:
         "FAKETIME_TIMESTAMP_FILE": str(clock_file(machine)),
         "FAKETIME_NO_CACHE": "1",
         "DONT_FAKE_MONOTONIC": "1",
+        "NO_FAKE_STAT": "1",
         "PYTHONPATH": os.pathsep.join(paths),
     }
     for name in ("code", "daemon"):
