@@ -1,10 +1,12 @@
 """Servers as child processes: started together, ended together, with nothing left behind."""
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
@@ -17,6 +19,8 @@ from fer_pipeline.terminal import say
 
 _START_SECONDS = 120
 _END_SECONDS = 20
+_SET_PARENT_DEATH_SIGNAL = 1
+"""Of prctl(2)."""
 
 
 def run_servers(
@@ -34,7 +38,9 @@ def run_servers(
     signal.signal(signal.SIGTERM, _interrupt)
     servers = [
         # A session of its own, so that a server's own children can be ended with it.
-        subprocess.Popen(command, env=variables, start_new_session=True)  # noqa: S603
+        subprocess.Popen(  # noqa: S603
+            command, env=variables, start_new_session=True, preexec_fn=_end_with_parent
+        )
         for command in commands.values()
     ]
     try:
@@ -52,6 +58,15 @@ def run_servers(
         say(console, "ending")
     finally:
         _end(servers)
+
+
+def _end_with_parent() -> None:
+    """In a new server: have the system send it Ctrl-C's signal when this process is killed.
+
+    On Linux only; elsewhere a killed command leaves its servers, and their ports are taken.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGINT)
 
 
 def _end(servers: list[subprocess.Popen[bytes]]) -> None:
