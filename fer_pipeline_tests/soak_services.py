@@ -38,7 +38,7 @@ _SELECTED = (
     *("file_list_index", "class_manifest", "face_crops"),
     *("three_class/trained_model", "three_class/evaluation_report"),
 )
-_SETTINGS = 'preset = "smoke"\nunknown_labels = "reject"\n'
+_SETTINGS = 'preset = "smoke"\nunknown_labels = "reject"\nshard_rows = 40\n'
 _MODEL = "fer-three_class"
 _RECOVERY_SECONDS = 120
 _RETRY_SECONDS = 60

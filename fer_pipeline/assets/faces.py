@@ -21,7 +21,7 @@ from fer_pipeline.core.manifest import manifest_hash, read_manifest
 from fer_pipeline.core.shards import ShardResult, crops_schema, write_shard
 from fer_pipeline.core.storage import parquet_source
 from fer_pipeline.core.votes import chosen_expression
-from fer_pipeline.core.worklist import crop_progress, plan_work, read_slice
+from fer_pipeline.core.worklist import crop_progress, left_out, plan_work, read_slice
 from fer_pipeline.metadata import (
     FILES,
     column_schema,
@@ -68,41 +68,50 @@ def crop_shard(
     context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings], part: dict[str, int]
 ) -> dict[str, Any]:
     """Crop the faces of one slice of the manifest, unless its shard is there already."""
+    with step():
+        return asdict(_shard(context, settings, part["number"]))
+
+
+def _shard(context: dg.OpExecutionContext, settings: Settings, number: int) -> ShardResult:
     import cv2
 
-    with step():
-        # One process a shard: threads of OpenCV beside them would only get in the way.
-        cv2.setNumThreads(1)
-        every_so_often = EverySoOften()
-        number, folder = part["number"], settings.crops_folder
-        started, carried = time.monotonic(), -1
+    # One process a shard: threads of OpenCV beside them would only get in the way.
+    cv2.setNumThreads(1)
+    every_so_often = EverySoOften()
+    folder = settings.crops_folder
+    started, carried = time.monotonic(), -1
 
-        def tell(done: int, total: int) -> None:
-            nonlocal carried
-            if carried < 0:
-                carried = done - 1
-            if every_so_often():
-                rate = (done - carried) / (time.monotonic() - started)
-                context.log.info(str(ShardProgress(number, done, total, rate)))
+    def tell(done: int, total: int) -> None:
+        nonlocal carried
+        if carried < 0:
+            carried = done - 1
+        if every_so_often():
+            rate = (done - carried) / (time.monotonic() - started)
+            context.log.info(str(ShardProgress(number, done, total, rate)))
 
-        chosen, faces = read_slice(folder, number)
-        result = write_shard(
-            settings.open_dataset(), chosen, faces, folder, settings.crop_settings, on_faces=tell
-        )
-        rate = result.made / max(1e-9, time.monotonic() - started)
-        context.log.info(str(ShardProgress(number, result.rows, result.rows, rate)))
-        context.log.info(f"{ALL_SHARDS} {crop_progress(folder)}")
-        return asdict(result)
+    chosen, faces = read_slice(folder, number)
+    result = write_shard(
+        settings.open_dataset(), chosen, faces, folder, settings.crop_settings, on_faces=tell
+    )
+    rate = result.made / max(1e-9, time.monotonic() - started)
+    context.log.info(str(ShardProgress(number, result.rows, result.rows, rate)))
+    context.log.info(f"{ALL_SHARDS} {crop_progress(folder)}")
+    return result
 
 
 @dg.op(out=dg.Out(dg.Nothing))
 def publish_crops(
-    settings: dg.ResourceParam[Settings], shards: list[dict[str, Any]]
+    context: dg.OpExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    shards: list[dict[str, Any]],
 ) -> Iterator[dg.Output[None]]:
     """Name the shards that belong together, and tell what they hold."""
     with step():
         folder = settings.crops_folder
         results = [ShardResult(**shard) for shard in shards]
+        # A retry from failure leaves out the shards that no step had begun when its run was killed.
+        missing = left_out(folder, [shard.file_name for shard in results])
+        results.extend(_shard(context, settings, number) for number in missing)
         crop_set = publish_crop_set(
             folder, settings.manifest_folder, settings.crop_settings, results
         )

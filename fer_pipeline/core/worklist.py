@@ -210,6 +210,17 @@ def check_planned(folder: Location, names: Collection[str]) -> None:
         raise _written_anew(folder)
 
 
+def left_out(folder: Location, names: Collection[str]) -> list[int]:
+    """Numbers of the slices of the folder's work list whose shards aren't among these.
+
+    None when one of these is of another work list, which `check_planned` says.
+    """
+    parts = _slices(pq.read_metadata(parquet_source(folder / WORK_LIST)))
+    if not {part.file_name for part in parts} >= set(names):
+        return []
+    return [part.number for part in parts if part.file_name not in names]
+
+
 def _written_anew(folder: Location) -> InputError:
     return InputError(
         f"{folder / WORK_LIST} was written anew since this run was planned: "

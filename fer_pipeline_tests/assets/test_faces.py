@@ -1,5 +1,6 @@
 """Crops and their report: through the graph, and each called directly."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from fer_pipeline.assets.faces import face_assets, plan_crop_shards, verified_crop_set
+from fer_pipeline.assets.faces import (
+    crop_shard,
+    face_assets,
+    plan_crop_shards,
+    publish_crops,
+    verified_crop_set,
+)
 from fer_pipeline.core.crop_set import CROPS_LIST, read_crop_set
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.manifest import manifest_hash, read_manifest
@@ -63,6 +70,25 @@ def test_one_shard_is_planned_for_each_slice(settings: Settings) -> None:
     assert sum(part.rows for part in parts) == rows
     assert len(outputs) > 1
     assert max(part.rows for part in parts) <= 30
+
+
+def test_shards_that_a_retry_left_out_are_made_when_they_are_published(settings: Settings) -> None:
+    smaller = settings.model_copy(update={"shard_rows": 30})
+    whole = _crops(smaller)
+    shutil.rmtree(settings.crops_folder)
+    first, *rest = [
+        output.value for output in plan_crop_shards(dg.build_op_context(), settings=smaller)
+    ]
+    assert rest
+    # As Dagster retries from failure: shards that no step had begun are neither made nor told of.
+    made = crop_shard(dg.build_op_context(), settings=smaller, part=first)
+    (output,) = publish_crops(dg.build_op_context(), settings=smaller, shards=[made])
+    assert output.data_version == dg.DataVersion(
+        read_crop_set(settings.crops_folder, verify=True).content_hash
+    )
+    metadata = {name: getattr(one, "value", one) for name, one in output.metadata.items()}
+    assert metadata["faces_made"] == metadata["dagster/row_count"] == whole["dagster/row_count"]
+    assert metadata["shards"] == whole["shards"] == 1 + len(rest)
 
 
 def test_shards_that_are_there_are_carried_over(settings: Settings) -> None:
