@@ -37,7 +37,12 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record, without its end."""
         known = {name: value for name, value in _fields(record) if value is not None}
-        more = {name: value for name, value in vars(record).items() if name not in _LEFT_OUT}
+        # What begins with an underscore is some package's own, such as Ray's.
+        more = {
+            name: value
+            for name, value in vars(record).items()
+            if not (name in _LEFT_OUT or name.startswith("_"))
+        }
         exception = self._exception(record)
         if exception:
             known["exception"] = exception

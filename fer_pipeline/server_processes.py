@@ -39,7 +39,7 @@ def run_servers(
     servers = [
         # A session of its own, so that a server's own children can be ended with it.
         subprocess.Popen(  # noqa: S603
-            command, env=variables, start_new_session=True, preexec_fn=_end_with_parent
+            command, env=variables, start_new_session=True, preexec_fn=_heed_interrupts
         )
         for command in commands.values()
     ]
@@ -60,11 +60,13 @@ def run_servers(
         _end(servers)
 
 
-def _end_with_parent() -> None:
-    """In a new server: have the system send it Ctrl-C's signal when this process is killed.
+def _heed_interrupts() -> None:
+    """In a new server: heed Ctrl-C's signal, and have it sent when this process is killed.
 
-    On Linux only; elsewhere a killed command leaves its servers, and their ports are taken.
+    A shell's background commands, and so their children, are told to ignore it. Who is killed can
+    be seen on Linux only: elsewhere a killed command leaves its servers, and their ports are taken.
     """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGINT)
 

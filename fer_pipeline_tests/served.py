@@ -5,7 +5,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,5 +62,7 @@ def serving(home: Path, **more: str) -> Iterator[Servers]:
         left = psutil.Process(process.pid).children(recursive=True) if runs else []
         process.kill()
         for child in left:
-            child.kill()
+            # Most end with the command, at its death.
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
         process.wait()

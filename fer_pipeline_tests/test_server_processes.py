@@ -27,6 +27,8 @@ def test_no_server_outlives_the_command_that_started_it(how: signal.Signals) -> 
     address = f"http://127.0.0.1:{port}"
     command = subprocess.Popen(
         [sys.executable, "-c", _CODE, str(port)],
+        # As a shell starts what it runs in the background.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
