@@ -59,7 +59,7 @@ def _line(logger: logging.Logger | None = None, **call: Any) -> dict[str, Any]:
 
 
 def test_line_says_when_how_grave_who_and_what() -> None:
-    line = _line(msg="%s of %d", args=("one", 2))
+    line = _line(msg="%s of %d", args=("one", 2), extra={"_of_a_package": 1})
     assert list(line) == ["time", "level", "logger", "message"]
     assert line | {"time": ""} == {
         "time": "",
