@@ -10,6 +10,8 @@ from dagster import (
     DagsterInstance,
 )
 
+UNEXPECTED = "unexpected"
+"""Metadata key of a failure whose words nobody wrote for the user: they need the step's name."""
 _CRASH = "ChildProcessCrashException"
 _ENDED = re.compile(
     r"child process for step .+ (was terminated by|unexpectedly exited with) ([^.]+)"
@@ -55,7 +57,9 @@ class StepFailures:
         """Why the step failed; None when that is told elsewhere, or was told of another step."""
         data = event.step_failure_data
         if data.user_failure_data is not None:
-            return str(data.user_failure_data.description)
+            words = str(data.user_failure_data.description)
+            unexpected = UNEXPECTED in data.user_failure_data.metadata
+            return f"{event.step_key}: {words}" if unexpected else words
         if data.error is None or "AssetCheckFailed" in (data.error.cls_name or ""):
             return None
         if data.error.cls_name != _CRASH:

@@ -206,3 +206,25 @@ def test_killed_training_is_a_killed_mlflow_run(
     runs = graph.tracked_runs(settings.home)
     assert {runs.pop(run) for run, _ in killed} == {"KILLED"}
     assert list(runs.values()) == ["FINISHED"]
+
+
+def test_training_whose_worker_is_killed_is_tried_once_more_in_the_same_run(
+    trained: tuple[Settings, list[tuple[str, bool]], Ended],
+) -> None:
+    settings, _, _ = trained
+    known = set(graph.tracked_runs(settings.home))
+    selected = ("run", "--home", settings.home, "--select", "three_class/trained_model")
+    victim = Command(*selected, "--force")
+    try:
+        (run,) = victim.wait_until(lambda: set(graph.tracked_runs(settings.home)) - known)
+        (worker,) = victim.wait_until(victim.workers)
+        worker.kill()
+        assert victim.process.wait(timeout=240) == 0, victim.said
+    finally:
+        victim.end()
+    again = "three_class__trained_model was killed by signal 9 (SIGKILL): trying once more"
+    assert again in victim.said
+    runs = graph.tracked_runs(settings.home)
+    (second,) = set(runs) - known - {run}
+    assert (runs[run], runs[second]) == ("KILLED", "FINISHED")
+    assert traces(settings.home) == []

@@ -17,6 +17,7 @@ from fer_pipeline import lease
 from fer_pipeline.core.disk import disk_problem
 from fer_pipeline.core.errors import BusyError, InputError
 from fer_pipeline.core.storage import storage_problem
+from fer_pipeline.failures import UNEXPECTED
 from fer_pipeline.settings import DEFAULT_HOME, Settings
 from fer_pipeline.tracking_server import server_problem
 from fer_pipeline.versions import code_version
@@ -46,10 +47,12 @@ def step() -> Iterator[None]:
         if problem is not None:
             raise dg.Failure(problem, metadata={WRONG_INPUT: True}, allow_retries=False) from error
         problem = disk_problem(error, os.environ.get("FER_HOME", DEFAULT_HOME))
-        if problem is None:
-            # Its traceback is the cause, which the run's page and log show.
-            problem = f"{type(error).__name__}: {error}"
-        raise dg.Failure(problem, allow_retries=False) from error
+        if problem is not None:
+            raise dg.Failure(problem, allow_retries=False) from error
+        # Its traceback is the cause, which the run's page and log show.
+        raise dg.Failure(
+            f"{type(error).__name__}: {error}", metadata={UNEXPECTED: True}, allow_retries=False
+        ) from error
 
 
 def stream_asset(

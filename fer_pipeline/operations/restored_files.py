@@ -4,6 +4,7 @@ Which of them are put there is the business of `restore.py`.
 """
 
 import shutil
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +28,8 @@ class Unpacked:
 
 def home_files(settings: Settings, folder: Path, tokens: Tokens) -> list[Unpacked]:
     """The files of the home; raises InputError where another than one of these is there."""
-    base = folder / HOME
     found = []
-    for source in sorted(base.rglob("*")) if base.is_dir() else ():
-        if source.is_dir():
-            continue
-        name = source.relative_to(base).as_posix()
+    for source, name in _files_of(folder / HOME):
         target: Location = settings.home / name
         if name == SETTINGS:
             _unpack_text(source, tokens)
@@ -44,16 +41,19 @@ def home_files(settings: Settings, folder: Path, tokens: Tokens) -> list[Unpacke
 
 def registry_files(place: RegistryPlace, folder: Path, tokens: Tokens) -> list[Unpacked]:
     """The files of runs and models."""
-    base = folder / FILES
     found = []
-    for source in sorted(base.rglob("*")) if base.is_dir() else ():
-        if source.is_dir():
-            continue
-        name = source.relative_to(base).as_posix()
+    for source, name in _files_of(folder / FILES):
         if is_text(f"/{name}"):
             _unpack_text(source, tokens)
         found.append(Unpacked(source, place.files / name))
     return found
+
+
+def _files_of(base: Path) -> Iterator[tuple[Path, str]]:
+    """The files below a folder, none where there is no such folder, with their names there."""
+    for source in sorted(base.rglob("*")):
+        if not source.is_dir():
+            yield source, source.relative_to(base).as_posix()
 
 
 def _unpack_text(file: Path, tokens: Tokens) -> None:

@@ -23,6 +23,7 @@ from fer_pipeline.core.manifest import manifest_hash, read_manifest
 from fer_pipeline.core.model_file import ModelCard, load_model, save_model
 from fer_pipeline.core.network import build_network
 from fer_pipeline.core.train import predict
+from fer_pipeline.failures import first_problem
 from fer_pipeline.registry import TRAINING_GROUPS
 from fer_pipeline.repeat import TRAINING_SETTINGS, training_settings
 from fer_pipeline.reports import metrics_file, model_card_file, report_file
@@ -156,6 +157,13 @@ def test_stopped_training_is_gone_on_from_and_its_epochs_are_all_told(
         for success in (False, True):
             made = graph.materialize(short, [key.to_user_string()], instance)
             assert made.success == success
+            if not success:
+                # An error that nobody foresaw isn't tried again, and is told with its step.
+                assert told == [1, 2]
+                said = first_problem(instance, made.run_id)
+                assert said == f"{STREAM}__trained_model: KeyError: 'stopped'"
+                (failed,) = made.filter_events(lambda event: event.is_step_failure)
+                assert failed.step_failure_data.error.cause.cls_name == "KeyError"
         event = instance.get_latest_materialization_event(key)
     # The third is trained by the second run, which then tells of the others too.
     assert told == [1, 2, 3, 1, 2]
