@@ -23,7 +23,7 @@ demo: $(STAMP) ## run the whole graph on drawn faces; needs no data
 test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest -n 2
 
-soak: $(STAMP) ## kill, stop and fill up what runs need, see that nothing is lost (an hour and a half; ROUNDS=5)
+soak: $(STAMP) ## kill, stop and fill up what runs need, see that nothing is lost (more than an hour; ROUNDS=5)
 	$(BIN)/python -m fer_pipeline_tests.soak --rounds $(or $(ROUNDS),5)
 	$(BIN)/python -m fer_pipeline_tests.soak_services --rounds $(or $(ROUNDS),5)
 	$(BIN)/python -m fer_pipeline_tests.soak_queue
