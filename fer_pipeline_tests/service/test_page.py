@@ -5,10 +5,8 @@ import csv
 import io
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -23,12 +21,12 @@ from fer_pipeline_tests.browser import DESKTOP, PHONE, Traffic, chromium
 from fer_pipeline_tests.core.small_release import encoded
 from fer_pipeline_tests.service.moving import drawn, write_camera, write_film
 from fer_pipeline_tests.service.running import Client, running
+from fer_pipeline_tests.service.tab import SLOW, Tab, opened
 
 TOKEN = "s3kr\u00e9t"  # noqa: S105 - of a service that lives for a test
 SCENES = ("Happiness", "Surprise", "nobody", "Anger")
 OTHER_NAME = "faces.example"
 HOSTILE_NAME = "<img src=x onerror=alert(1)>.png"
-SLOW = 20_000
 NOTHING = "\u2013"
 GIVE = """async ([event, data]) => {
     const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
@@ -63,30 +61,6 @@ HAS_NAME = """element => [
 ].some((name) => name?.trim())"""
 
 
-@dataclass(frozen=True)
-class Tab:
-    """One tab of the page."""
-
-    page: Page
-    name: str
-
-    def part(self, selector: str) -> Any:
-        return self.page.locator(f"#{self.name} {selector}")
-
-    def choose(self, file: Path | dict[str, Any]) -> None:
-        self.part(".file").set_input_files(file)
-
-    @property
-    def problem(self) -> Any:
-        return self.part("[role=alert]")
-
-    def shares(self, bars: Any) -> dict[str, float]:
-        """The probabilities that bars show, as they are written there."""
-        rows = bars.locator("li").all()
-        texts = [row.inner_text().split() for row in rows]
-        return {label: float(share.rstrip("%")) / 100 for label, share in texts}
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("page")
@@ -111,25 +85,6 @@ def browser(camera: Path) -> Iterator[Browser]:
         f"--host-resolver-rules=MAP {OTHER_NAME} 127.0.0.1",
     ) as started:
         yield started
-
-
-@contextmanager
-def opened(browser: Browser, client: Client, tab: str, **settings: Any) -> Iterator[Tab]:
-    """A tab in a window of its own; the page must find no fault with itself in the end."""
-    host = settings.pop("host", "localhost")
-    settings = {"viewport": DESKTOP, "permissions": ["camera"]} | settings
-    context = browser.new_context(**settings)
-    context.set_default_timeout(SLOW)
-    page = context.new_page()
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(f"{error}"))
-    page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
-    page.goto(f"http://{host}:{client.port}/#{tab}")
-    page.locator("#which-model").get_by_text("starter").wait_for()
-    yield Tab(page, tab)
-    context.close()
-    # What was refused is told by the browser, too.
-    assert [fault for fault in faults if "Failed to load resource" not in fault] == []
 
 
 def best(face: Face) -> str:
