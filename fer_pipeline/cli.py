@@ -30,6 +30,7 @@ from fer_pipeline.options import DatasetOptions, Home, Json
 from fer_pipeline.recognise_command import recognise
 from fer_pipeline.serve_command import serve
 from fer_pipeline.settings import DEFAULT_HOME, Settings
+from fer_pipeline.settings_command import settings
 from fer_pipeline.starter_command import starter
 from fer_pipeline.study_commands import study_app
 from fer_pipeline.sweep import sweep
@@ -53,6 +54,7 @@ app.command()(serve)
 app.command()(export)
 app.command()(bundle)
 app.command()(adopt)
+app.command()(settings)
 app.command()(doctor)
 app.command()(prune)
 app.command()(backup)

@@ -94,7 +94,8 @@ class Settings(
 
     home: Address = Field(DEFAULT_HOME, description="Folder or address of what a run leaves.")
     state: Path | None = Field(
-        None, description="Folder for the state of homes that are addresses, see state_folder."
+        None,
+        description="Folder for databases, lock, log and settings.toml of a home at an address.",
     )
     dataset: str | None = Field(None, description="Format of the data set.")
     root: Address | None = Field(None, description="Folder or address that holds the data set.")
@@ -162,7 +163,7 @@ class Settings(
         0.05, ge=0, le=1, description="Share of a study's faces that are shown twice."
     )
     answers_url: str | None = Field(
-        None, description="Database of people's answers; default is a file in state_folder."
+        None, description="Database of people's answers; default is studies.db in the home."
     )
     review_password: SecretStr | None = Field(
         None, description="Password of the labelling page, where others than this machine see it."
