@@ -20,9 +20,16 @@ from pathlib import Path
 
 from native.compose import MissingVariableError, load_compose, read_env
 from native.machine import Machine
-from native.processes import end_leftovers, postgresql, program
+from native.processes import end_leftovers, postgresql, program, write_secret
 
-__all__ = ["Machine", "MissingVariableError", "load_compose", "make_env"]
+__all__ = [
+    "Machine",
+    "MissingVariableError",
+    "end_leftovers",
+    "load_compose",
+    "make_env",
+    "read_env",
+]
 
 
 def make_env(path: Path, folder: Path) -> tuple[str, str]:
@@ -35,13 +42,13 @@ def make_env(path: Path, folder: Path) -> tuple[str, str]:
         capture_output=True,
     )
     users = folder / "users"
-    _write_secret(users, f"{name} {done.stdout.decode().split()[-1]}\n")
+    write_secret(users, f"{name} {done.stdout.decode().split()[-1]}\n")
     names = ("POSTGRES_PASSWORD", "FER_SERVE_TOKEN", "FER_REVIEW_PASSWORD")
     lines = [f"{one}={secrets.token_urlsafe(24)}" for one in names]
     data = folder / "data"
     data.mkdir(exist_ok=True)
     lines += [f"FER_USERS_FILE={users}", f"DATA_DIR={data}", "FER_DATASET=affectnet"]
-    _write_secret(path, "\n".join(lines) + "\n")
+    write_secret(path, "\n".join(lines) + "\n")
     return name, password
 
 
@@ -65,7 +72,11 @@ def main() -> int:
     try:
         program("caddy", os.environ)
         postgresql()
-        env = given.env if given.env.exists() else folder / ".env"
+    except FileNotFoundError as error:
+        print(f"wrong input: {error}", file=sys.stderr)
+        return 2
+    env = given.env if given.env.exists() else folder / ".env"
+    try:
         if not env.exists():
             name, password = make_env(env, folder)
             print(f"Made {env}; user {name}, password {password} (not told again)", flush=True)
@@ -73,8 +84,8 @@ def main() -> int:
     except MissingVariableError as error:
         print(f"wrong input: {env}: {error.args[0]}", file=sys.stderr)
         return 2
-    except FileNotFoundError as error:
-        print(f"wrong input: {error}", file=sys.stderr)
+    except (FileNotFoundError, ValueError) as error:
+        print(f"wrong input: {env}: {error}", file=sys.stderr)
         return 2
     try:
         end_leftovers(folder)
@@ -100,11 +111,6 @@ def main() -> int:
         return 1
     finally:
         machine.stop()
-
-
-def _write_secret(path: Path, text: str) -> None:
-    path.touch(mode=0o600)
-    path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@
 import contextlib
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from dotenv import dotenv_values
 
 ROOT = Path(__file__).resolve().parents[2]
 _VARIABLE = re.compile(r"\$\{(\w+)(?::([?-])([^}]*))?\}")
@@ -18,37 +19,48 @@ class MissingVariableError(KeyError):
 
 
 def load_compose(variables: Mapping[str, str]) -> dict[str, Any]:
-    """docker-compose.yml with its `${NAME:?message}` and `${NAME:-default}` replaced."""
-
-    def value(match: re.Match[str]) -> str:
-        found = variables.get(match[1], "")
-        if not found and match[2] == "?":
-            raise MissingVariableError(match[3] or match[1])
-        return found or (match[3] if match[2] == "-" else "")
-
-    def filled(part: Any) -> Any:
-        if isinstance(part, str):
-            return _VARIABLE.sub(value, part)
-        if isinstance(part, list):
-            return [filled(one) for one in part]
-        if isinstance(part, dict):
-            return {name: filled(one) for name, one in part.items()}
-        return part
-
-    # As docker compose does it: a value may hold what YAML would take for its own.
-    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
-    loaded: dict[str, Any] = filled(yaml.safe_load(text))
+    """docker-compose.yml with its variables filled in, see `filled`."""
+    loaded: dict[str, Any] = filled(unfilled_compose(), variables)
     return loaded
 
 
+def unfilled_compose() -> dict[str, Any]:
+    """docker-compose.yml as it is written."""
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = yaml.safe_load(text)
+    return loaded
+
+
+def filled(
+    part: Any, variables: Mapping[str, str], own: Callable[[str], str] = lambda text: text
+) -> Any:
+    """A part of the document with `${NAME:?message}` and `${NAME:-default}` replaced.
+
+    What the file itself says, defaults included, goes through `own`; what `variables` say doesn't.
+    As docker compose does it, the document was read before: a value may hold what YAML would take
+    for its own. Raises MissingVariableError.
+    """
+    if isinstance(part, list):
+        return [filled(one, variables, own) for one in part]
+    if isinstance(part, dict):
+        return {name: filled(one, variables, own) for name, one in part.items()}
+    if not isinstance(part, str):
+        return part
+    done, at = "", 0
+    for match in _VARIABLE.finditer(part):
+        done += own(part[at : match.start()])
+        found = variables.get(match[1], "")
+        if not found and match[2] == "?":
+            raise MissingVariableError(match[3] or match[1])
+        done += found or (own(match[3]) if match[2] == "-" else "")
+        at = match.end()
+    return done + own(part[at:])
+
+
 def read_env(path: Path) -> dict[str, str]:
-    """The variables of an .env file: lines `NAME=value`, quotes around a value taken off."""
-    found = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        name, mark, value = line.partition("=")
-        if mark and not name.lstrip().startswith("#"):
-            found[name.strip()] = value.strip().strip("'\"")
-    return found
+    """The variables of an .env file, without its comments and quotes."""
+    found = dotenv_values(path, interpolate=False, encoding="utf-8")
+    return {name: value or "" for name, value in found.items()}
 
 
 def free_ports(count: int) -> list[int]:

@@ -15,8 +15,17 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from native.compose import ROOT, free_ports, load_compose, ports_of, services_in_order
+from native.compose import (
+    ROOT,
+    filled,
+    free_ports,
+    load_compose,
+    ports_of,
+    services_in_order,
+    unfilled_compose,
+)
 from native.processes import (
     Service,
     account,
@@ -26,6 +35,7 @@ from native.processes import (
     program,
     server_account,
     started,
+    write_secret,
 )
 
 PROXY_PORTS = {443: 8443, 80: 8080}
@@ -46,16 +56,21 @@ class Machine:
     def __init__(self, variables: Mapping[str, str], folder: Path) -> None:
         """Lay out the folders and files of the services under `folder`.
 
-        `variables` are those of an .env file. Raises MissingVariableError for one that lacks.
+        `variables` are those of an .env file. Raises MissingVariableError for one that lacks,
+        ValueError for a port that is no number, FileNotFoundError for a file that isn't there.
         """
         self.variables = dict(variables)
         self.compose = load_compose(variables)
+        self._unfilled = unfilled_compose()
         self.folder = folder
         inner = sorted(ports_of(self.compose))
         self.ports = dict(zip(inner, free_ports(len(inner)), strict=True))
         for port, usual in PROXY_PORTS.items():
             name = "FER_HTTPS_PORT" if port == 443 else "FER_HTTP_PORT"
-            self.ports[port] = int(variables.get(name) or usual)
+            given = variables.get(name) or str(usual)
+            if not given.isdecimal():
+                raise ValueError(f"{name}={given} is no port")
+            self.ports[port] = int(given)
         self.paths: dict[str, Path] = {}
         self.running: dict[str, Service] = {}
         self.held: set[str] = set()
@@ -70,7 +85,7 @@ class Machine:
         return services_in_order(self.compose)
 
     def native(self, text: str) -> str:
-        """The text with this machine's ports, addresses and folders."""
+        """A text of ours with this machine's ports, addresses and folders."""
         for inside in sorted(self.paths, key=len, reverse=True):
             text = re.sub(rf"(?<![\w/.:]){inside}(?![\w-])", str(self.paths[inside]), text)
         names = "|".join(self.compose["services"])
@@ -84,32 +99,35 @@ class Machine:
         """The variables of a service, and of this machine's only what programs need."""
         names = set(self.compose["services"])
         declared = {
-            key: "127.0.0.1" if value in names and key.endswith("_HOST") else self.native(value)
-            for key, value in self.compose["services"][service].get("environment", {}).items()
+            key: "127.0.0.1" if value in names and key.endswith("_HOST") else value
+            for key, value in self._said_of(service, "environment", {}).items()
             if key not in ("HOME", "XDG_CONFIG_HOME")
         }
         kept = {key: os.environ[key] for key in ("PYTHONPATH", "LANG") if key in os.environ}
         programs = [str(Path(sys.executable).parent), str(postgresql()), os.defpath]
         own = {"PATH": ":".join(programs), "HOME": str(self.folder / "tmp")}
-        if service == "proxy":
-            own |= {"FER_HTTP_PORT": str(self.ports[80]), "FER_HTTPS_PORT": str(self.ports[443])}
         if "OMP_NUM_THREADS" in os.environ:
             own["OMP_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"]
         return kept | own | declared | self.added.get(service, {})
+
+    def _said_of(self, service: str, key: str, missing: Any) -> Any:
+        """What the file says of a service, made native where no variable says it."""
+        part = self._unfilled["services"][service].get(key, missing)
+        return filled(part, self.variables, self.native)
 
     def start(self, service: str) -> None:
         """Start a service; PostgreSQL's cluster and databases are made the first time."""
         if service == _POSTGRES:
             self._start_postgres()
             return
-        words = [str(word) for word in self.compose["services"][service]["command"]]
-        self._start(service, [self.native(word) for word in words], self.environment(service))
+        words = [str(word) for word in self._said_of(service, "command", [])]
+        self._start(service, words, self.environment(service))
 
     def check(self, service: str) -> "subprocess.CompletedProcess[bytes]":
         """Run the health check of a service once."""
-        test = self.compose["services"][service]["healthcheck"]["test"]
+        test = self._said_of(service, "healthcheck", {})["test"]
         environment = self.environment(service)
-        command = [self.native(str(word)) for word in test[1:]]
+        command = [str(word) for word in test[1:]]
         try:
             return subprocess.run(
                 [program(command[0], environment), *command[1:]],
@@ -180,7 +198,11 @@ class Machine:
                 if self._ending.wait(wait):
                     return
                 if name not in self.held:
-                    self.start(name)
+                    try:
+                        self.start(name)
+                    except (OSError, RuntimeError) as error:
+                        # Tried again: the others need this thread.
+                        print(f"{name} can't be started: {error}", file=sys.stderr, flush=True)
                     self.running[name].restarts = count + 1
 
     def _lay_out(self) -> None:
@@ -196,20 +218,18 @@ class Machine:
                 self.paths[target] = self.folder / source
                 if source != _POSTGRES:
                     (self.folder / source).mkdir(exist_ok=True)
-            elif (ROOT / source).is_file():
+            elif (ROOT / source).is_relative_to(ROOT / "deploy") and (ROOT / source).is_file():
                 files.append((ROOT / source, target))
-            else:
+            elif (ROOT / source).exists():
                 self.paths[target] = (ROOT / source).resolve()
+            else:
+                raise FileNotFoundError(f"{source} isn't there: make it, or name another in .env")
         files += [(ROOT / source, target) for target, source in _BAKED.items()]
         self.paths |= {target: self._place_of(target) for _, target in files}
         for source, target in files:
             place = self.paths[target]
             place.parent.mkdir(parents=True, exist_ok=True)
-            # The file of users holds no address, and its hashes must not be touched.
-            text = source.read_text(encoding="utf-8")
-            own = source.is_relative_to(ROOT / "deploy")
-            place.write_text(self.native(text) if own else text, encoding="utf-8")
-            place.chmod(0o600 if not own else 0o644)
+            place.write_text(self.native(source.read_text(encoding="utf-8")), encoding="utf-8")
 
     def _place_of(self, target: str) -> Path:
         for inside, path in self.paths.items():
@@ -229,14 +249,13 @@ class Machine:
             shutil.rmtree(data.parent, ignore_errors=True)
             data.parent.mkdir()
             secret = data.parent / "password"
-            secret.write_text(password, encoding="utf-8")
-            secret.chmod(0o600)
+            write_secret(secret, password)
             if owner is not None:
                 for path in (data.parent, secret):
                     shutil.chown(path, owner, pwd.getpwnam(owner).pw_gid)
             initdb = [bin_folder / "initdb", "-D", data, "-U", user, "-A", "scram-sha-256"]
             initdb += [f"--pwfile={secret}", "-E", "UTF8", "--locale=C"]
-            subprocess.run(initdb, check=True, capture_output=True, **account(owner))
+            _done(initdb, **account(owner))
             secret.unlink()
         port = self.ports[5432]
         server = [bin_folder / "postgres", "-D", data, "-p", port, "-h", "127.0.0.1", "-k", ""]
@@ -267,7 +286,7 @@ class Machine:
                 )
             time.sleep(0.2)
         for script in sorted((ROOT / "deploy" / "postgres-init").glob("*.sh")):
-            subprocess.run([script], check=True, env=client, capture_output=True)
+            _done([script], env=client)
         made.touch()
 
     def _start(
@@ -276,3 +295,11 @@ class Machine:
         log = self.folder / "logs" / f"{name}.log"
         self.running[name] = started(command, environment, self.folder / "tmp", log, owner)
         note(self.folder, self.running)
+
+
+def _done(command: Sequence[str | Path], **options: Any) -> None:
+    """Run a program to its end; raises RuntimeError with what it said when that is a bad one."""
+    ended = subprocess.run(command, capture_output=True, check=False, **options)
+    if ended.returncode:
+        said = " ".join(ended.stderr.decode(errors="replace").split())
+        raise RuntimeError(f"{Path(command[0]).name} ended with {ended.returncode}: {said}")

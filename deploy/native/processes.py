@@ -67,7 +67,10 @@ def note(folder: Path, running: Mapping[str, Service]) -> None:
     }
     path = folder / _PIDS
     if found:
-        path.write_text(json.dumps(found), encoding="utf-8")
+        # Never half written: whoever starts next ends what it names.
+        whole = path.with_suffix(".new")
+        whole.write_text(json.dumps(found), encoding="utf-8")
+        whole.replace(path)
     else:
         path.unlink(missing_ok=True)
 
@@ -77,7 +80,11 @@ def end_leftovers(folder: Path) -> None:
     path = folder / _PIDS
     if not path.exists():
         return
-    found = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        # Of a machine that lost its power, and with it what ran.
+        found = {}
     left = [pid for pid, created in found.values() if created and _created(pid) == created]
     for number in (signal.SIGINT, signal.SIGKILL):
         for pid in left:
@@ -87,6 +94,13 @@ def end_leftovers(folder: Path) -> None:
         while any(map(psutil.pid_exists, left)) and time.monotonic() < deadline:
             time.sleep(0.2)
     path.unlink()
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, from its first moment on."""
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="utf-8")
 
 
 def _created(pid: int) -> float | None:

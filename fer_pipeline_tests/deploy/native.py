@@ -15,7 +15,7 @@ from pathlib import Path
 from fer_pipeline_tests.system import free_ports, require_program
 
 ROOT = Path(__file__).resolve().parents[2]
-PASSWORD = "a pass:w/rd@%1"  # noqa: S105
+PASSWORD = "a pass:w/rd@%1-80"  # noqa: S105
 _ASKED_FOR = re.compile(r"\$\{(\w+):\?")
 
 
