@@ -17,6 +17,8 @@ from fer_pipeline.settings import Settings
 _PACKAGE = "fer_pipeline"
 _OLDEST_PYTHON = (3, 11)
 _BACKENDS: Mapping[str, str] = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
+_TENSORFLOW = ("tensorflow", "tensorflow-cpu")
+"""Packages of the same files; the first is the one for GPUs."""
 _LEAST_MEMORY = 3 * 2**30
 """Bytes under which a training beside its run and the pages is likely to be killed."""
 _CGROUP = Path("/sys/fs/cgroup")
@@ -38,11 +40,13 @@ def versions() -> Iterator[Finding]:
         if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
             continue
         count += 1
-        try:
-            there = version(wanted.name)
-        except PackageNotFoundError:
+        # Either of the two is what trains, see _training_framework.
+        names = _TENSORFLOW if wanted.name in _TENSORFLOW else (wanted.name,)
+        installed = [name for name in names if _is_installed(name)]
+        if not installed:
             missing.append(wanted.name)
             continue
+        there = version(installed[0])
         if not wanted.specifier.contains(there, prereleases=True):
             wrong.append(f"{wanted.name} {there} ({wanted.specifier})")
     remedy = "install again: pip install -c constraints.txt -e ."
@@ -70,7 +74,7 @@ def _training_framework() -> Iterator[Finding]:
                 "versions", f"{name}, which trains models, isn't there", f"install {name}"
             )
             return
-    both = [name for name in ("tensorflow", "tensorflow-cpu") if _is_installed(name)]
+    both = [name for name in _TENSORFLOW if _is_installed(name)]
     if chosen == "tensorflow" and len(both) == 2:
         yield problem(
             "versions",

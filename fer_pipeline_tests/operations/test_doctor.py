@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -211,6 +212,25 @@ def test_package_that_is_too_old_or_missing_is_named(monkeypatch: pytest.MonkeyP
     assert "not installed: no-such-package-here" in said
     assert "numpy" in said
     assert "pandas" not in said
+
+
+def test_tensorflow_for_gpus_stands_for_the_one_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor_machine, "requires", lambda _: ["tensorflow-cpu>=2.20"])
+    versions = {"tensorflow": "2.21.0", "keras": "3.15.1"}
+
+    def version(name: str) -> str:
+        if name not in versions:
+            raise PackageNotFoundError(name)
+        return versions[name]
+
+    monkeypatch.setattr(doctor_machine, "version", version)
+    found = list(doctor_machine.versions())
+    assert [one.state for one in found] == ["ok", "ok"]
+    assert found[-1].said == "Keras 3.15.1 on tensorflow 2.21.0"
+    versions["tensorflow"] = "2.19.0"
+    assert "tensorflow-cpu 2.19.0 (>=2.20)" in next(iter(doctor_machine.versions())).said
 
 
 def test_framework_is_looked_for_without_being_imported(monkeypatch: pytest.MonkeyPatch) -> None:
