@@ -104,7 +104,7 @@ def manifest_checks() -> Sequence[dg.AssetChecksDefinition]:
                 asset,
                 "every_class_in_every_split",
                 [f"{name} ({stream}) in {split}" for stream, split, name in missing],
-                "classes have no face; choose other streams, a larger dev_share or more data",
+                "classes lack faces; choose other streams, a larger dev_share or more data",
                 {"streams": ", ".join(settings.active_streams)},
             )
             wanted = {CODES[name] for name in settings.wanted_classes}

@@ -38,11 +38,16 @@ class StepFailures:
             if found is not None:
                 verb = "was killed by" if "terminated" in found[1] else "ended with"
                 self._ends[event.step_key] = f"{verb} {found[2]}"
+        elif event.event_type == DagsterEventType.STEP_RESTARTED and event.step_key:
+            self._ends.pop(event.step_key, None)
 
-    def again(self, event: DagsterEvent) -> str:
-        """What is said of a step that is tried once more."""
-        how = self._ends.get(event.step_key or "", "failed")
-        return f"{event.step_key} {how}: trying once more"
+    def again(self, event: DagsterEvent) -> str | None:
+        """What is said of a step that is tried once more.
+
+        Nothing of one that was stopped: Dagster says so of it too, and then ends the run.
+        """
+        how = self._ends.get(event.step_key or "")
+        return None if how is None else f"{event.step_key} {how}: trying once more"
 
     def after_success(self) -> str | None:
         """What is said of a process that was killed when its step had succeeded.
@@ -112,4 +117,5 @@ _TELLING = {
     DagsterEventType.ENGINE_EVENT,
     DagsterEventType.RUN_FAILURE,
     DagsterEventType.STEP_FAILURE,
+    DagsterEventType.STEP_RESTARTED,
 }

@@ -12,7 +12,10 @@ from fer_pipeline.settings import Settings
 
 
 def end_log_followers(settings: Settings, runs: Iterable[str]) -> int:
-    """End what follows the output of these runs, which are over; gives their number."""
+    """End what follows the output of these runs, which are over; gives their number.
+
+    Another user's processes stay.
+    """
     folders = tuple(f"{settings.dagster_home / 'storage' / run}/" for run in runs)
     ended = 0
     for process in psutil.process_iter(["name", "cmdline"]):
@@ -20,7 +23,7 @@ def end_log_followers(settings: Settings, runs: Iterable[str]) -> int:
         if process.info["name"] == "tail" and words[-1].startswith(folders):
             try:
                 process.kill()
-            except psutil.NoSuchProcess:
+            except psutil.Error:
                 continue
             ended += 1
     return ended

@@ -126,7 +126,11 @@ class _PrintedLines(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Take text; what has no line end yet waits for it."""
-        *lines, rest = (getattr(self._begun, "text", "") + text).split("\n")
+        begun = getattr(self._begun, "text", "")
+        if begun and text.startswith(BEGINNING):
+            # A record of its own, which what was begun before must not swallow.
+            begun += "\n"
+        *lines, rest = (begun + text).split("\n")
         self._begun.text = rest
         for line in lines:
             if line.startswith(BEGINNING):
@@ -175,7 +179,8 @@ def _tell_error(
 
 
 def _tell_error_of_thread(given: threading.ExceptHookArgs) -> None:
-    if given.exc_value is not None:
+    # Python's own hook says nothing of a thread that ended itself, either.
+    if given.exc_value is not None and given.exc_type is not SystemExit:
         name = given.thread.name if given.thread else "a thread"
         trace = (given.exc_type, given.exc_value, given.exc_traceback)
         _log.error("%s ended by %s", name, given.exc_type.__name__, exc_info=trace)

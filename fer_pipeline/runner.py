@@ -194,7 +194,9 @@ def _progress_shown(
                 name = event.step_key.rpartition(".")[2].replace("__", "/")
                 progress.update(task, description=name)
             elif event.event_type == DagsterEventType.STEP_UP_FOR_RETRY:
-                say(console, failures.again(event), style="yellow")
+                again = failures.again(event)
+                if again is not None:
+                    say(console, again, style="yellow")
             elif event.event_type == DagsterEventType.ASSET_MATERIALIZATION:
                 progress.advance(task)
                 if event.asset_key is not None:

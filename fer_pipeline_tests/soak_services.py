@@ -42,6 +42,7 @@ _SETTINGS = 'preset = "smoke"\nunknown_labels = "reject"\nshard_rows = 40\n'
 _MODEL = "fer-three_class"
 _RECOVERY_SECONDS = 120
 _RETRY_SECONDS = 60
+_ANSWER_SECONDS = 30
 _RUN_SECONDS = 600
 _DISK_BYTES = 512 * 2**20
 _DISK_FULL = "disk full"
@@ -99,8 +100,8 @@ def soak(rounds: int, wanted: Sequence[str], seed: int, photos: int) -> int:
             pages = Pages(machine)
             first = pages.launch(_SELECTED)
             assert pages.wait(first, _ENDED, _RUN_SECONDS) == "SUCCESS", pages.why(first)
-            ledger = Ledger(pages, _crops(machine), {first: "SUCCESS"})
             with _answering(machine) as answered:
+                ledger = Ledger(pages, _crops(machine), {first: "SUCCESS"}, answered)
                 for number in range(1, rounds + 1):
                     for name in names:
                         began = time.monotonic()
@@ -116,14 +117,26 @@ def soak(rounds: int, wanted: Sequence[str], seed: int, photos: int) -> int:
 class Ledger:
     """What there was, and so must be for ever."""
 
-    def __init__(self, pages: Pages, expected: Mapping[str, bytes], ended: dict[str, str]) -> None:
+    def __init__(
+        self,
+        pages: Pages,
+        expected: Mapping[str, bytes],
+        ended: dict[str, str],
+        answered: Sequence[int],
+    ) -> None:
         self.pages = pages
         self.expected = expected
         self.ended = ended
-        self.versions: set[str] = set()
+        self.answered = answered
+        self.versions = set(pages.model_versions(_MODEL))
+        assert self.versions, "the first run registered no version"
 
     def check(self) -> None:
-        """Everything is there that ever was, and nothing is left open."""
+        """Everything is there that ever was, answers are taken, and nothing is left open."""
+        before, deadline = len(self.answered), time.monotonic() + _ANSWER_SECONDS
+        while len(self.answered) == before:
+            assert time.monotonic() < deadline, "no answer is acknowledged any more"
+            time.sleep(0.1)
         assert _crops(self.pages.machine) == self.expected, "crops differ from undisturbed ones"
         states = {run: self.pages.wait(run, _ENDED, 30) for run in self.ended}
         assert states == self.ended, "an earlier run is gone or has another state"

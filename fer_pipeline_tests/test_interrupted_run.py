@@ -136,6 +136,7 @@ def test_run_stopped_by_ctrl_c_says_so_and_is_gone_on_with(
     victim.process.send_signal(signal.SIGINT)
     assert victim.process.wait(timeout=120) == 1, victim.said
     assert "failed: stopped: run again, which goes on from what is there" in victim.said
+    assert "trying once more" not in victim.said
     assert "Traceback" not in victim.said
     _is_gone_on_with(settings, expected)
 

@@ -42,3 +42,15 @@ def test_what_follows_the_output_of_a_run_that_is_over_ends_and_no_other(
     assert over.wait(timeout=5) is not None
     assert going.is_running()
     assert end_log_followers(settings, []) == 0
+
+
+def test_a_follower_of_another_user_is_left_alone(
+    tmp_path: Path, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follow("run-1/compute_logs/a.err")
+
+    def refuse(process: psutil.Process) -> None:
+        raise psutil.AccessDenied(process.pid)
+
+    monkeypatch.setattr(psutil.Process, "kill", refuse)
+    assert end_log_followers(Settings.fresh(home=tmp_path), ["run-1"]) == 0

@@ -37,6 +37,11 @@ logging.getLogger("fer_pipeline.x").info("quiet otherwise")
 thread = threading.Thread(target=lambda: [][1], name="worker")
 thread.start()
 thread.join()
+leaving = threading.Thread(target=sys.exit, name="leaving")
+leaving.start()
+leaving.join()
+sys.stderr.write("waiting ...")
+logging.getLogger("fer_pipeline.x").error("grave")
 sys.stdout.write("unfinished")
 raise ValueError("the end")
 """
@@ -138,6 +143,9 @@ def test_what_is_printed_warned_of_and_uncaught_is_a_line_too(lines: list[dict[s
     assert by_message["unfinished"]["logger"] == "stdout"
     assert by_message["quiet otherwise"]["level"] == "info"
     assert "careful" in next(line["message"] for line in lines if line["logger"] == "py.warnings")
+    assert by_message["waiting ..."]["level"] == "info"
+    assert by_message["grave"]["level"] == "error"
+    assert not [message for message in by_message if "leaving" in message]
     assert "IndexError" in by_message["worker ended by IndexError"]["exception"]
     assert by_message["ended by ValueError"]["exception"].endswith("ValueError: the end")
     assert by_message["ended by ValueError"]["level"] == "critical"

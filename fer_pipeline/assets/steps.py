@@ -40,8 +40,6 @@ def step() -> Iterator[None]:
         raise dg.Failure(str(error), metadata={WRONG_INPUT: True}, allow_retries=False) from error
     except BusyError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
-    except dg.Failure:
-        raise
     except Exception as error:
         problem = storage_problem(error) or server_problem(error)
         if problem is not None:

@@ -27,8 +27,8 @@ _WAIT_SECONDS = 60
 """How long a SQLite file that someone writes is waited for."""
 
 
-def write_rows(url: str, prefix: str, home: str, tracked: Tracked) -> bool:
-    """Write rows into a database of the same schema, all or none; False when all are there.
+def write_rows(url: str, prefix: str, home: str, tracked: Tracked) -> None:
+    """Write rows into a database of the same schema, all or none; nothing when all are there.
 
     `prefix` and `home` are the address of files and the id of the home from now on. Raises
     InputError when the database is of another schema, or holds other versions of these models.
@@ -42,7 +42,7 @@ def write_rows(url: str, prefix: str, home: str, tracked: Tracked) -> bool:
             metadata = MetaData()
             metadata.reflect(connection, only=TABLES)
             if not _lacking(connection, metadata, url, tracked):
-                return False
+                return
             rows = _unpacked(connection, metadata, prefix, home, tracked)
             for name in TABLES:
                 for start in range(0, len(rows.get(name, ())), MANY):
@@ -60,7 +60,6 @@ def write_rows(url: str, prefix: str, home: str, tracked: Tracked) -> bool:
                 )
     finally:
         engine.dispose()
-    return True
 
 
 def are_lacking(url: str, tracked: Tracked) -> bool:
