@@ -27,6 +27,7 @@ from fer_pipeline.core.challenge import (
     decide,
     label_objections,
     too_few,
+    with_other_faces,
 )
 from fer_pipeline.core.crop import CropSettings
 from fer_pipeline.core.errors import InputError
@@ -207,6 +208,8 @@ def _compare(
     )
     decision = decide(challenge, settings.least_gain)
     manifest_hash = registry.card(held).trained_on.get("manifest_hash")
+    if manifest_hash != data.manifest_hash:
+        decision = with_other_faces(decision)
     if trained is None and manifest_hash != data.manifest_hash:
         unknown = "the champion kept no list of its training photos and may have seen some of these"
         decision = replace(decision, why=f"{decision.why}; {unknown}")

@@ -38,7 +38,7 @@ def step() -> Iterator[None]:
         yield
     except InputError as error:
         raise dg.Failure(str(error), metadata={WRONG_INPUT: True}, allow_retries=False) from error
-    except BusyError as error:
+    except (BusyError, FloatingPointError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     except Exception as error:
         problem = storage_problem(error) or server_problem(error)

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_pipeline.core.intervals import (
+    UNVARYING,
     Estimate,
     Integers,
+    group_strata,
     percentile_interval,
     resampled_confusions,
     resampled_totals,
@@ -69,19 +71,22 @@ def share_of_groups(count: NDArray[Any], of: NDArray[Any]) -> Share:
     Several answers on one face say less than as many answers on as many faces. Wilson's interval
     is taken over the effective number of rows: their number divided by the design effect, which
     is how much more the groups' counts vary than those of independent rows would (Kish, Survey
-    Sampling, 1965, section 8.2; never below 1). One row a group gives Wilson's interval itself.
-    Where all rows are right, or none, the groups count as the rows.
+    Sampling, 1965, section 8.2; never below 1). Of few groups that is taken for too little, since
+    the mean is their own: with G / (G - 1) it is not, as long as more rows than groups are left.
+    One row a group gives Wilson's interval itself. Where all rows are right, or none, the groups
+    count as the rows, and one group as one row.
     """
     rows, right = int(of.sum()), int(count.sum())
     if not rows:
         return Share(0, 0, None, 0.0, 1.0)
     value = right / rows
     plain = rows * value * (1 - value)
-    if plain > 0:
+    some = int(np.count_nonzero(of))
+    if plain > 0 and some > 1:
         effect = max(1.0, float(((count - value * of) ** 2).sum()) / plain)
+        effective = max(rows / effect * (some - 1) / some, min(float(some), rows / effect))
     else:
-        effect = rows / np.count_nonzero(of)
-    effective = rows / effect
+        effective = float(some)
     return Share(right, rows, value, *wilson_interval(value * effective, effective))
 
 
@@ -130,7 +135,7 @@ def kappa_estimate(
         resampled_confusions(first, second, categories, groups, seed=seed, resamples=resamples)
     )
     samples = samples[~np.isnan(samples)]
-    if len(samples) and np.ptp(samples) > 1e-12:
+    if len(samples) and np.ptp(samples) > UNVARYING:
         return Estimate(value, *percentile_interval(samples))
     chance = float(confusion.sum(axis=0) @ confusion.sum(axis=1)) / confusion.sum() ** 2
     agreement = share_of(first == second, groups)
@@ -180,27 +185,31 @@ def alpha_estimate(
     Args:
         counts: int (units, categories).
         groups: (units,), units with an equal value are drawn together.
-        strata: (units,), groups are drawn within the stratum of their first unit.
+        strata: (units,) labels, by which groups are drawn in the strata of
+            `intervals.group_strata`.
         seed: of the bootstrap.
         resamples: number of bootstrap samples.
 
-    Where raters always agree, samples don't vary; the low end is then what alpha would be at
-    the upper end of Wilson's interval of disagreeing groups.
+    Where samples don't vary, as where raters always agree or there is one group, the ends are what
+    alpha would be at those of Wilson's interval of disagreeing groups.
     """
     value = krippendorff_alpha(counts)
     if value is None:
         return None
-    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
-    parts = np.zeros((len(first), counts.shape[1] + 1))
+    names, group = np.unique(groups, return_inverse=True)
+    parts = np.zeros((len(names), counts.shape[1] + 1))
     np.add.at(parts, group, _alpha_parts(counts))
-    samples = _alpha(resampled_totals(parts, strata[first], seed=seed, resamples=resamples))
-    low, high = percentile_interval(samples[~np.isnan(samples)])
-    if value == 1:
-        of = parts.sum(axis=0)[1:]
-        expected = 1 - float((of**2).sum() / of.sum() ** 2)
-        rated = int((parts[:, 1:].sum(axis=1) > 0).sum())
-        low = 1 - wilson_interval(0, rated)[1] / expected
-    return Estimate(value, low, high)
+    stratum = group_strata(strata, group, len(names))
+    samples = _alpha(resampled_totals(parts, stratum, seed=seed, resamples=resamples))
+    samples = samples[~np.isnan(samples)]
+    if len(samples) and np.ptp(samples) > UNVARYING:
+        return Estimate(value, *percentile_interval(samples))
+    of = parts.sum(axis=0)[1:]
+    expected = 1 - float((of**2).sum() / of.sum() ** 2)
+    rated = int((parts[:, 1:].sum(axis=1) > 0).sum())
+    disagreeing = min(1.0, max(0.0, (1 - value) * expected))
+    low, high = wilson_interval(disagreeing * rated, rated)
+    return Estimate(value, 1 - high / expected, 1 - low / expected)
 
 
 def _alpha_parts(counts: NDArray[Any]) -> NDArray[np.float64]:

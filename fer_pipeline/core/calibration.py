@@ -151,7 +151,8 @@ def fit_class_bias(
     It takes back what targets other than the labels taught, such as vote shares, and what
     training knows better than new faces bear out. A normal distribution around 0 with a standard
     deviation of `BIAS_DEVIATION`, in calibrated logits, keeps the bias of a class with few rows
-    small.
+    small, however much each of them weighs. Of a class without a row nothing is known: the others
+    are fitted given that it isn't one of those, and its own bias is their mean.
 
     Args:
         probability: float (n, K), rows sum to 1, of faces that the model wasn't trained on.
@@ -168,6 +169,10 @@ def fit_class_bias(
     logits = _logarithm(probability)
     shares = _shares(np.asarray(expression), *logits.shape)
     weights = _weights(weight, len(logits))
+    there = shares.sum(axis=0) > 0
+    logits, shares = logits[:, there], shares[:, there]
+    # As if each row of a class weighed at most 1.
+    strength = np.maximum(1.0, weights @ shares / shares.sum(axis=0)) / BIAS_DEVIATION**2
 
     def loss(point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         scale, bias = np.exp(-point[0]), point[1:]
@@ -175,15 +180,16 @@ def fit_class_bias(
         rows = -np.log(np.maximum((said * shares).sum(axis=1), _SMALLEST))
         wrong = (said - shares) * weights[:, None]
         slope = np.append(-(wrong * logits).sum() * scale, wrong.sum(axis=0))
-        slope[1:] += bias / BIAS_DEVIATION**2
-        penalty = float((bias**2).sum()) / (2 * BIAS_DEVIATION**2)
+        slope[1:] += strength * bias
+        penalty = float((strength * bias**2).sum()) / 2
         return float(rows @ weights) + penalty, slope
 
     low, high = np.log(TEMPERATURES)
     bounds = [(low, high), *[(None, None)] * logits.shape[1]]
     found = minimize(loss, np.zeros(1 + logits.shape[1]), jac=True, bounds=bounds)
-    bias: NDArray[np.float64] = found.x[1:] * np.exp(found.x[0])
-    bias -= bias.mean()
+    fitted = found.x[1:] * np.exp(found.x[0])
+    bias = np.zeros(len(there))
+    bias[there] = fitted - fitted.mean()
     return bias
 
 
@@ -206,7 +212,7 @@ def choose_temperature(probability: Floats, expression: Integers) -> ChosenTempe
     if len(logits) < LEAST_FACES:
         reason = f"{len(logits)} dev faces are too few, {LEAST_FACES} are needed"
     elif _slope(logits, shares, 1 / TEMPERATURES[0]) <= 0:
-        reason = f"no temperature is right for {len(logits)} dev faces without an error"
+        reason = f"no temperature is right for {len(logits)} dev faces with hardly an error"
     elif _slope(logits, shares, 1 / TEMPERATURES[1]) >= 0:
         reason = f"the probabilities say nothing of the classes of {len(logits)} dev faces"
     else:

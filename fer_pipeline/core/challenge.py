@@ -5,7 +5,7 @@ of `champion.py` of the package.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -16,11 +16,12 @@ from fer_pipeline.core.crop import CropSettings
 from fer_pipeline.core.intervals import (
     Estimate,
     Integers,
+    group_strata,
     percentile_interval,
     resampled_totals,
     wilson_interval,
 )
-from fer_pipeline.core.metrics import confusion_matrix, confusion_scores
+from fer_pipeline.core.metrics import confusion_matrix, macro_f1_of_labels
 from fer_pipeline.core.model_file import ModelCard
 from fer_pipeline.core.paired import PairedComparison, compare_paired
 
@@ -105,7 +106,7 @@ def compare_models(
         left_out: number of faces that were left out beforehand, for the record.
 
     Accuracies are compared by McNemar's test and a paired bootstrap (`compare_paired`), macro-F1
-    by a paired bootstrap of the same draw: whole groups within the class of their first face,
+    by a paired bootstrap of the same draw: whole groups, in the strata of `group_strata`,
     both models on each sample. Where samples don't vary, the ends lie as far off as the upper end
     of Wilson's interval of none of the groups. Raises ValueError when lengths differ or there are
     no faces.
@@ -124,23 +125,24 @@ def compare_models(
         resamples=resamples,
         strata=expression,
     )
-    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    names, group = np.unique(groups, return_inverse=True)
     cells = classes_count**2
-    counts = np.zeros((len(first), 2 * cells), np.int32)
+    counts = np.zeros((len(names), 2 * cells), np.int32)
     np.add.at(counts, (group, expression * classes_count + champion), 1)
     np.add.at(counts, (group, cells + expression * classes_count + challenger), 1)
-    totals = resampled_totals(counts, expression[first], seed=seed, resamples=resamples)
+    strata = group_strata(expression, group, len(names))
+    totals = resampled_totals(counts, strata, seed=seed, resamples=resamples)
     shape = (resamples, classes_count, classes_count)
     samples = [
-        confusion_scores(half.reshape(shape))[2] for half in (totals[:, :cells], totals[:, cells:])
+        macro_f1_of_labels(half.reshape(shape)) for half in (totals[:, :cells], totals[:, cells:])
     ]
     old, new = (
-        float(confusion_scores(confusion_matrix(expression, predicted, classes_count))[2])
+        float(macro_f1_of_labels(confusion_matrix(expression, predicted, classes_count)))
         for predicted in (champion, challenger)
     )
     low, high = percentile_interval(samples[1] - samples[0])
     if low == high:
-        reach = wilson_interval(0, len(first))[1]
+        reach = wilson_interval(0, len(names))[1]
         low, high = max(-1.0, new - old - reach), min(1.0, new - old + reach)
     return Challenge(
         accuracy=accuracy,
@@ -148,7 +150,7 @@ def compare_models(
         challenger_macro_f1=new,
         macro_f1_gain=Estimate(new - old, low, high),
         faces=len(expression),
-        photos=len(first),
+        photos=len(names),
         left_out=left_out,
     )
 
@@ -182,6 +184,18 @@ def decide(challenge: Challenge, least_gain: float) -> Decision:
     return Decision(
         Verdict.REFUSED,
         f"no gain that holds: {figures}, whose lower end has to lie above {least_gain:g}",
+    )
+
+
+def with_other_faces(decision: Decision) -> Decision:
+    """The decision, with a word on a champion that made its choices on other dev faces.
+
+    The challenger chose its epoch and calibration on the faces that both are compared on.
+    """
+    return replace(
+        decision,
+        why=f"{decision.why}; the champion made its choices on another manifest's dev faces, which "
+        "favours the newer version a little",
     )
 
 

@@ -55,6 +55,10 @@ class Checkpoint:
             np.savez(stream, **parts)
         self._saved = time.monotonic()
 
+    def forget(self) -> None:
+        """Remove what was saved, if anything was."""
+        self._path.unlink(missing_ok=True)
+
     def load(self) -> tuple[dict[str, NDArray[Any]], Progress] | None:
         """What was saved last; None when nothing was.
 

@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 Integers = NDArray[np.integer[Any]]
 Floats = NDArray[np.floating[Any]]
 
+LEAST_GROUPS = 10
+"""Groups of a class under which a bootstrap of its recall covers too little."""
+UNVARYING = 1e-12
+"""Bootstrap samples within it are one score but for rounding."""
 _DRAWS_AT_ONCE = 4_000_000
 """Multinomial counts held at a time (32 MB), whatever the number of groups."""
 
@@ -100,6 +104,29 @@ def resampled_totals(
     return totals
 
 
+def group_strata(labels: NDArray[Any], group: Integers, groups_count: int) -> NDArray[np.int64]:
+    """The stratum of each group: that of its rows' label, or one for all groups of several labels.
+
+    Where a group holds several labels, as a person does who shows every expression, none of them
+    says what it has in common with another one. Strata by the label of one of its rows would split
+    such groups by chance, into strata of few that hardly vary.
+
+    Args:
+        labels: (n,), what each row is.
+        group: int (n,), which group it belongs to, 0..groups_count-1; none without a row.
+        groups_count: number of groups.
+
+    Returns:
+        int64 (groups,).
+    """
+    _, label = np.unique(labels, return_inverse=True)
+    least = np.full(groups_count, len(labels), np.int64)
+    largest = np.full(groups_count, -1, np.int64)
+    np.minimum.at(least, group, label)
+    np.maximum.at(largest, group, label)
+    return np.where(least == largest, least, -1)
+
+
 def resampled_confusions(
     expression: Integers,
     predicted: Integers,
@@ -111,8 +138,7 @@ def resampled_confusions(
 ) -> NDArray[np.int64]:
     """Confusion matrices of `resamples` stratified cluster-bootstrap samples.
 
-    Whole groups are drawn, see `resampled_totals`; the stratum of a group is the class of its
-    first row.
+    Whole groups are drawn, see `resampled_totals`, in the strata of `group_strata`.
 
     Args:
         expression: int (n,), true class as a position 0..classes_count-1.
@@ -125,10 +151,11 @@ def resampled_confusions(
     Returns:
         int64 (resamples, K, K), rows are true classes, columns predicted ones.
     """
-    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    names, group = np.unique(groups, return_inverse=True)
     cells = classes_count**2
-    counts = np.zeros((len(first), cells), np.int32)
+    counts = np.zeros((len(names), cells), np.int32)
     expression = np.asarray(expression, np.int64)
     np.add.at(counts, (group, expression * classes_count + predicted), 1)
-    totals = resampled_totals(counts, expression[first], seed=seed, resamples=resamples)
+    strata = group_strata(expression, group, len(names))
+    totals = resampled_totals(counts, strata, seed=seed, resamples=resamples)
     return np.rint(totals).astype(np.int64).reshape(resamples, classes_count, classes_count)

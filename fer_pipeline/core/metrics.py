@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.intervals import (
+    LEAST_GROUPS,
+    UNVARYING,
     Estimate,
     Floats,
     Integers,
@@ -52,9 +54,6 @@ CALIBRATION_BINS = 15
 
 LEVEL = 0.95
 """Level of every interval."""
-
-_UNVARYING = 1e-12
-"""Bootstrap samples within it are one score but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +180,22 @@ def confusion_scores(
     )
 
 
+def macro_f1_of_labels(confusion: NDArray[Any]) -> NDArray[np.float64]:
+    """Macro-F1 of confusion matrices (..., K, K) over the classes that occur as labels, (...).
+
+    For choices: by `confusion_scores` a class without a label counts with an F1 of 0 as soon as one
+    row is taken for it, which is a whole K-th for one row.
+    """
+    confusion = np.asarray(confusion, np.float64)
+    right = np.diagonal(confusion, axis1=-2, axis2=-1)
+    support = confusion.sum(axis=-1)
+    either = support + confusion.sum(axis=-2)
+    f1 = 2 * right / np.where(either > 0, either, 1)
+    there = support > 0
+    mean: NDArray[np.float64] = np.where(there, f1, 0).sum(axis=-1) / there.sum(axis=-1)
+    return mean
+
+
 def calibration_bins(
     confidence: Floats, right: NDArray[np.bool_], bins: int = CALIBRATION_BINS
 ) -> tuple[CalibrationBin, ...]:
@@ -253,10 +268,12 @@ def evaluate_predictions(
     """Score predicted probabilities against labels.
 
     Intervals of accuracy, balanced accuracy and macro-F1 are percentiles of a stratified
-    cluster bootstrap (`intervals.resampled_confusions`). Where every row of a class is right, or
-    every one wrong (of a model that always says the same, say), samples of a score need not
-    vary; its interval is then Wilson's over groups: for accuracy over all of them, for balanced
-    accuracy the mean of the ends by class, and for macro-F1 as far off as those.
+    cluster bootstrap (`intervals.resampled_confusions`). Where samples of accuracy don't vary (a
+    model that is always right, say), its interval is Wilson's over groups. A class whose rows are
+    all right, or all wrong, or of fewer than `LEAST_GROUPS` groups, hardly varies in samples
+    either, though little is known of it and it counts as much as any other: balanced accuracy then
+    has the interval that Wilson's of the recalls make together (Zou and Donner, Construction of
+    confidence limits about effect measures, 2008), and macro-F1 ends as far off as those.
 
     Args:
         expression: int (n,), true class as a position in `classes`.
@@ -285,12 +302,17 @@ def evaluate_predictions(
         expression, predicted, len(classes), groups, seed=seed, resamples=resamples
     )
     scores, drawn = confusion_scores(confusion), confusion_scores(samples)
+    of_few = _has_few(expression, right, groups)
     estimates = [
         Estimate(float(value), *percentile_interval(values, LEVEL))
-        if np.ptp(values) > _UNVARYING
-        else unvarying
-        for value, values, unvarying in zip(
-            scores, drawn, _unvarying_estimates(scores, expression, right, groups), strict=True
+        if np.ptp(values) > UNVARYING and not (mean_of_classes and of_few)
+        else by_wilson
+        for value, values, by_wilson, mean_of_classes in zip(
+            scores,
+            drawn,
+            _wilson_estimates(scores, expression, right, groups),
+            (False, True, True),
+            strict=True,
         )
     ]
     calibration = calibration_bins(probabilities.max(axis=1), right)
@@ -340,7 +362,20 @@ def _check(
         )
 
 
-def _unvarying_estimates(
+def _has_few(expression: Integers, right: NDArray[np.bool_], groups: NDArray[Any]) -> bool:
+    """Whether samples say too little of some class's recall."""
+    for one in np.unique(expression):
+        rows = expression == one
+        if (
+            right[rows].all()
+            or not right[rows].any()
+            or len(np.unique(groups[rows])) < LEAST_GROUPS
+        ):
+            return True
+    return False
+
+
+def _wilson_estimates(
     scores: Sequence[Any], expression: Integers, right: NDArray[np.bool_], groups: NDArray[Any]
 ) -> list[Estimate]:
     """The three scores with Wilson's intervals, a group as one observation."""
@@ -350,7 +385,12 @@ def _unvarying_estimates(
         return wilson_interval(float(right[rows].mean()) * count, count, LEVEL)
 
     accuracy, balanced, f1 = (float(score) for score in scores)
-    low, high = np.mean([ends(expression == one) for one in np.unique(expression)], axis=0)
+    off = []
+    for one in np.unique(expression):
+        rows = expression == one
+        off.append(np.abs(np.subtract(ends(rows), right[rows].mean())))
+    below, above = np.sqrt(np.square(off).sum(axis=0)) / len(off)
+    low, high = max(0.0, balanced - below), min(1.0, balanced + above)
     return [
         Estimate(accuracy, *ends(np.full(len(right), True))),
         Estimate(balanced, float(low), float(high)),

@@ -78,7 +78,8 @@ def model_card(report: "ReportData") -> Card:
         without = details.copies.without_any
         if without.accuracy is not None and details.copies.found.either.any():
             numbers.append(
-                f"Without test faces that training or its lists have a copy of: accuracy "
+                f"Without test faces that training or its lists have a copy of (near copies were "
+                f"looked for among {details.copies.found.compared:,} training faces): accuracy "
                 f"{_between(without.accuracy)} on {without.faces:,} faces."
             )
         numbers.append(

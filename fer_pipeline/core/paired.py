@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fer_pipeline.core.agreement import Share, share_of
 from fer_pipeline.core.intervals import (
     Estimate,
+    group_strata,
     percentile_interval,
     resampled_totals,
     wilson_interval,
@@ -128,7 +129,8 @@ def compare_paired(
         groups: (n,), faces with an equal value are drawn together.
         seed: of the paired bootstrap.
         resamples: number of bootstrap samples.
-        strata: (n,), groups are drawn within the stratum of their first face; None for one.
+        strata: (n,) labels, by which groups are drawn in the strata of `intervals.group_strata`;
+            None for one.
 
     The interval of the difference (second minus first, -1 to 1) is a paired bootstrap over
     groups. Strata are for splits with many faces of each: those of one or two would hardly vary,
@@ -140,11 +142,12 @@ def compare_paired(
     test = mcnemar(first, second)
     if not len(first) or len(groups) != len(first):
         raise ValueError(f"{len(first)} faces need as many groups and at least one face")
-    names, first_of, group = np.unique(groups, return_index=True, return_inverse=True)
+    names, group = np.unique(groups, return_inverse=True)
     gain = second.astype(np.int32) - first
     counts = np.zeros((len(names), 2), np.int32)
     np.add.at(counts, group, np.column_stack([np.ones_like(gain), gain]))
-    stratum = np.zeros(len(names), int) if strata is None else strata[first_of]
+    labels = np.zeros(len(gain), int) if strata is None else strata
+    stratum = group_strata(labels, group, len(names))
     totals = resampled_totals(counts, stratum, seed=seed, resamples=resamples)
     value = float(gain.mean())
     low, high = percentile_interval(totals[:, 1] / totals[:, 0])

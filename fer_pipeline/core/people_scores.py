@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fer_pipeline.core.agreement import Share, kappa_estimate, share_of
 from fer_pipeline.core.intervals import (
+    LEAST_GROUPS,
     Estimate,
     Floats,
     percentile_interval,
@@ -153,20 +154,24 @@ def weighted_recall(by_class: Sequence[Share], samples: Floats, weights: Floats)
         samples: float (resamples, K), recalls of bootstrap samples; NaN where undefined.
         weights: float (K,), in any unit.
 
-    Where samples don't vary (all right, or all wrong), the ends are the weighted means of the
-    ends by class. None where no class with a recall has a weight.
+    Where the answers on a class are all right, all wrong, or fewer than `LEAST_GROUPS`, samples
+    say too little of it: the interval is then made of those by class, see
+    `metrics.evaluate_predictions`. None where no class with a recall has a weight.
     """
     known = np.array([share.value is not None for share in by_class])
     weights = np.where(known, weights, 0.0)
     if not weights.sum() > 0:
         return None
     weights = weights / weights.sum()
-    low, value, high = (
-        float(weights @ [getattr(share, end) or 0.0 for share in by_class])
+    low, recall, high = (
+        np.array([getattr(share, end) or 0.0 for share in by_class])
         for end in ("low", "value", "high")
     )
+    value = float(weights @ recall)
+    counted = [share for share, weight in zip(by_class, weights, strict=True) if weight]
+    if any(share.count in (0, share.of) or share.of < LEAST_GROUPS for share in counted):
+        below, above = (float(np.linalg.norm(weights * (recall - end))) for end in (low, high))
+        return Estimate(value, max(0.0, value - below), min(1.0, value + above))
     there = ~np.isnan(samples)
     means = np.where(there, samples, 0) @ weights / np.maximum(there @ weights, 1e-12)
-    if np.ptp(means) > 0:
-        low, high = percentile_interval(means)
-    return Estimate(value, low, high)
+    return Estimate(value, *percentile_interval(means))

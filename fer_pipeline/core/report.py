@@ -135,7 +135,7 @@ def verdict(accuracy: Estimate, majority_accuracy: float, linear: Estimate | Non
     if cleared:
         clauses.append(f"lies above {cleared}")
     if reached:
-        clauses.append(f"does not clear {reached}: these faces do not show a difference")
+        clauses.append(f"does not clear {reached}")
     if better:
         clauses.append(f"lies below {better}")
     return f"The interval, {interval}, {', but '.join(clauses)}."

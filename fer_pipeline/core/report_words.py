@@ -16,6 +16,7 @@ WELL_CALIBRATED = 0.03
 
 _SIGNIFICANT = 0.05
 _LEAST_FACES = 30
+_LEAST_GROUPS = 5
 """Faces that a part of the test split needs to be named as the weakest."""
 
 
@@ -129,7 +130,9 @@ def _weakest(evaluation: Evaluation, slices: Sequence[Slice]) -> str:
     low = [
         one
         for one in slices
-        if one.faces >= _LEAST_FACES and one.accuracy.high < evaluation.accuracy.value
+        if one.faces >= _LEAST_FACES
+        and one.groups >= _LEAST_GROUPS
+        and one.accuracy.high < evaluation.accuracy.value
     ]
     if not low:
         return ""

@@ -70,8 +70,12 @@ def make_ready(model: Any, dev: Examples, flip: bool, prior: Sequence[float]) ->
     if chosen.unfitted is None:
         bias = fit_class_bias(raw, dev.expression, _weights(dev, prior))
         shift_logits(model, bias)
-        raw = predict(served_model(model, flip=flip), dev)
-        chosen = choose_temperature(raw, dev.expression)
+        shifted = predict(served_model(model, flip=flip), dev)
+        chosen = choose_temperature(shifted, dev.expression)
+        if chosen.unfitted is None:
+            raw = shifted
+        else:
+            shift_logits(model, -bias)
     return Served(
         model=served_model(model, chosen.value, flip),
         temperature=chosen.value,

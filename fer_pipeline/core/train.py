@@ -25,7 +25,7 @@ from fer_pipeline.core.compiling import jit
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.examples import Examples, with_labels
 from fer_pipeline.core.learner import Learner
-from fer_pipeline.core.metrics import confusion_matrix, confusion_scores
+from fer_pipeline.core.metrics import confusion_matrix, confusion_scores, macro_f1_of_labels
 from fer_pipeline.core.network import build_network, shift_logits
 from fer_pipeline.core.presets import Preset
 from fer_pipeline.core.schedule import Clock
@@ -209,13 +209,16 @@ def train(
             if clock.is_up():
                 break
         if not math.isfinite(loss):
-            raise FloatingPointError(f"Training diverged: the loss of epoch {epoch} is {loss}.")
+            raise _diverged(f"the loss of epoch {epoch} is {loss}", checkpoint)
         trained = time.monotonic()
         with learner.evaluated() as network:
             probabilities = _probabilities(network, dev_batches)
         if recipe.prior_correction:
             probabilities = with_prior(probabilities, seen, prior).astype(np.float32)
         accuracy, macro_f1 = _scores(dev, probabilities)
+        dev_loss = _cross_entropy(dev, probabilities)
+        if not math.isfinite(dev_loss):
+            raise _diverged(f"after epoch {epoch} the loss on dev is {dev_loss}", checkpoint)
         if not history or macro_f1 > max(earlier.dev_macro_f1 for earlier in history):
             learner.keep()
         batches.on_epoch_end()
@@ -225,7 +228,7 @@ def train(
             epoch=epoch,
             seconds=now - began,
             loss=loss / count,
-            dev_loss=_cross_entropy(dev, probabilities),
+            dev_loss=dev_loss,
             dev_accuracy=accuracy,
             dev_macro_f1=macro_f1,
             learning_rate=rate,
@@ -252,6 +255,16 @@ def train(
     if recipe.prior_correction:
         shift_logits(best, np.log(prior) - np.log(seen))
     return TrainingResult(best, history, _best_epoch(history), stopped, seen, prior, transferred)
+
+
+def _diverged(what: str, checkpoint: Checkpoint | None) -> FloatingPointError:
+    """The error; what was saved before is forgotten, since it leads there again."""
+    if checkpoint is not None:
+        checkpoint.forget()
+    return FloatingPointError(
+        f"training diverged: {what}; a smaller learning rate or a longer warm-up may help "
+        "(--set learning_rate=..., --set warmup=...)"
+    )
 
 
 def _best_epoch(history: Sequence[EpochResult]) -> int:
@@ -325,11 +338,10 @@ def _seconds_to_predict(model: Any, batches: Any) -> float:
 
 
 def _scores(examples: Examples, probabilities: NDArray[np.float32]) -> tuple[float, float]:
-    """Accuracy and macro-F1."""
+    """Accuracy and macro-F1 over the classes that occur."""
     predicted = probabilities.argmax(axis=1)
     confusion = confusion_matrix(examples.expression, predicted, probabilities.shape[1])
-    accuracy, _, macro_f1 = confusion_scores(confusion)
-    return float(accuracy), float(macro_f1)
+    return float(confusion_scores(confusion)[0]), float(macro_f1_of_labels(confusion))
 
 
 def _cross_entropy(examples: Examples, probabilities: NDArray[np.float32]) -> float:
@@ -339,7 +351,7 @@ def _cross_entropy(examples: Examples, probabilities: NDArray[np.float32]) -> fl
 
 def _dev_prior(seen: Sequence[float], dev: Examples, classes: Sequence[str]) -> tuple[float, ...]:
     """The class shares of `dev`; raises InputError where a class is missing on either side."""
-    shares = dev.target.mean(axis=0, dtype=np.float64)
+    shares = with_labels(dev).target.mean(axis=0, dtype=np.float64)
     for where, found in (("training", seen), ("dev", shares)):
         empty = [name for name, share in zip(classes, found, strict=True) if not share > 0]
         if empty:

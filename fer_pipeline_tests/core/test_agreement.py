@@ -224,6 +224,19 @@ def test_alpha_of_full_agreement_still_has_an_interval():
     assert_allclose(found.low, 1 - 2 * wilson_interval(0, 40)[1])
 
 
+def test_alpha_of_one_group_has_an_interval():
+    counts = counts_of(ratings_with_gaps(4, 60, 3, 1), 3)
+    found = alpha_estimate(counts, np.zeros(60, int), np.zeros(60, int), seed=0, resamples=50)
+    assert found.low < found.value < found.high
+
+
+def test_a_share_of_one_group_is_known_as_well_as_from_one_row():
+    one = share_of(np.arange(100) < 70, np.zeros(100, int))
+    assert (one.low, one.high) == wilson_interval(0.7, 1)
+    two = share_of(np.arange(100) < 70, np.arange(100) // 50)
+    assert one.low < two.low < two.high < one.high
+
+
 def test_faces_of_one_group_are_drawn_together():
     counts = counts_of(ratings_with_gaps(4, 60, 3, 1), 3)
     many = np.repeat(counts, 9, axis=0)

@@ -108,6 +108,20 @@ def test_rows_without_weight_do_not_count():
     np.testing.assert_allclose(fitted, fit_class_bias(truth, drawn), atol=1e-4)
 
 
+def test_a_class_of_one_heavy_row_or_none_keeps_its_probabilities():
+    # The probabilities are true; class 4 occurs once, or never, and weighs as much as the others.
+    truth, drawn = drawn_world(11, n=2000)
+    common = np.flatnonzero(drawn < 4)
+    (rare,) = np.flatnonzero(drawn == 4)[:1]
+    without = fit_class_bias(truth[common], drawn[common])
+    rows = np.append(common, rare)
+    weight = np.ones(len(rows))
+    weight[-1] = 400
+    with_one = fit_class_bias(truth[rows], drawn[rows], weight)
+    assert without[4] - without[:4].mean() == pytest.approx(0, abs=0.3)
+    assert abs(with_one[4] - with_one[:4].mean()) < 0.75
+
+
 def test_a_dev_split_without_an_error_gives_the_smallest_temperature():
     said = np.array([[0.7, 0.3], [0.1, 0.9]])
     assert fit_temperature(said, np.array([0, 1])) == pytest.approx(TEMPERATURES[0], rel=1e-3)
@@ -137,7 +151,7 @@ def test_the_temperature_of_enough_faces_is_the_fitted_one():
 @pytest.mark.parametrize(
     ("named", "why"),
     [
-        (lambda truth: truth.argmax(axis=1), "without an error"),
+        (lambda truth: truth.argmax(axis=1), "hardly an error"),
         (lambda truth: truth.argmin(axis=1), "say nothing of the classes"),
     ],
 )

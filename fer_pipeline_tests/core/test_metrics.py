@@ -9,12 +9,13 @@ from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_allclose
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.intervals import resampled_confusions
+from fer_pipeline.core.intervals import group_strata, resampled_confusions
 from fer_pipeline.core.metrics import (
     calibration_bins,
     confusion_matrix,
     confusion_scores,
     evaluate_predictions,
+    macro_f1_of_labels,
     most_confident_wrong,
     wilson_interval,
 )
@@ -276,7 +277,7 @@ def test_a_model_that_always_says_the_same_has_an_interval():
     assert (found.accuracy.low, found.accuracy.high) == wilson_interval(20, 60)
     always, never = wilson_interval(20, 20), wilson_interval(0, 20)
     assert_allclose(found.balanced_accuracy.low, always[0] / 3)
-    assert_allclose(found.balanced_accuracy.high, (1 + 2 * never[1]) / 3)
+    assert_allclose(found.balanced_accuracy.high, (1 + 2**0.5 * never[1]) / 3)
     assert found.macro_f1.low < found.macro_f1.value < found.macro_f1.high
 
 
@@ -319,3 +320,48 @@ def test_most_confident_errors_come_first():
     probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]])
     assert most_confident_wrong(np.array([0, 0, 0, 1]), probabilities, 5).tolist() == [2, 1]
     assert most_confident_wrong(np.array([0, 0, 0, 1]), probabilities, 1).tolist() == [2]
+
+
+def test_a_class_of_two_faces_leaves_balanced_accuracy_as_uncertain_as_its_recall():
+    generator = np.random.default_rng(3)
+    expression = np.repeat([0, 1, 2], [200, 200, 2])
+    predicted = np.where(generator.random(402) < 0.8, expression, (expression + 1) % 3)
+    predicted[-2:] = [2, 0]
+    found = evaluate_predictions(
+        expression, certain(predicted, 3), CLASSES[:3], singletons(402), seed=0
+    )
+    low, high = wilson_interval(1, 2)
+    assert found.balanced_accuracy.high - found.balanced_accuracy.low > (high - low) / 3
+    assert found.macro_f1.high - found.macro_f1.low > (high - low) / 3
+    assert found.accuracy.high - found.accuracy.low < 0.1
+
+
+def test_groups_of_several_classes_are_drawn_from_all_of_them():
+    labels = np.array(["a", "a", "b", "a", "b", "b"])
+    strata = group_strata(labels, np.array([0, 0, 1, 2, 2, 3]), 4)
+    assert strata.tolist() == [0, 1, -1, 1]
+    # Persons who show every class: what differs is how well each is read.
+    persons, classes = 24, 6
+    expression = np.tile(np.arange(classes), persons)
+    right = np.repeat(np.arange(persons) % 2 == 0, classes)
+    groups = np.repeat(singletons(persons), classes)
+    # The first row's class would put the twelve that are read rightly into one stratum.
+    order = np.concatenate([np.roll(np.arange(classes), at % 2) for at in range(persons)])
+    order += np.repeat(np.arange(persons) * classes, classes)
+    confusions = resampled_confusions(
+        expression[order],
+        np.where(right, expression, (expression + 1) % classes)[order],
+        classes,
+        groups,
+        seed=0,
+        resamples=500,
+    )
+    accuracy = np.trace(confusions, axis1=1, axis2=2) / (persons * classes)
+    assert np.std(accuracy) == pytest.approx((0.25 / persons) ** 0.5, rel=0.15)
+
+
+def test_a_class_without_a_label_does_not_count_in_choices():
+    confusion = np.array([[8, 1, 1], [0, 10, 0], [0, 0, 0]])
+    by_labels = float(macro_f1_of_labels(confusion))
+    assert by_labels == pytest.approx((16 / 18 + 20 / 21) / 2)
+    assert float(confusion_scores(confusion)[2]) == pytest.approx(by_labels * 2 / 3)

@@ -5,8 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fer_pipeline.core.calibration import fit_temperature
+from fer_pipeline.core import serving
+from fer_pipeline.core.calibration import (
+    ChosenTemperature,
+    choose_temperature,
+    fit_temperature,
+)
 from fer_pipeline.core.examples import select_examples
+from fer_pipeline.core.network import bare_network
 from fer_pipeline.core.serving import make_ready
 from fer_pipeline.core.train import predict, prepare_process, train
 from fer_pipeline_tests.core.drawn_shapes import (
@@ -55,6 +61,16 @@ def test_temperature_that_dev_tells_is_part_of_the_model(trained, flip):
     assert fit_temperature(probability, dev.expression) == pytest.approx(1, abs=1e-3)
     right = probability[np.arange(len(dev)), dev.expression]
     assert ready.nll == pytest.approx(-np.log(right).mean(), rel=1e-4)
+
+
+def test_bias_goes_back_where_no_temperature_can_be_told_after_it(trained, monkeypatch):
+    model, dev = trained
+    _, before = bare_network(model).layers[-1].get_weights()
+    told = iter([choose_temperature, lambda *_: ChosenTemperature(1.0, "nothing tells")])
+    monkeypatch.setattr(serving, "choose_temperature", lambda *given: next(told)(*given))
+    ready = make_ready(model, dev, flip=False, prior=EVEN)
+    assert (ready.unfitted, ready.temperature) == ("nothing tells", 1.0)
+    np.testing.assert_allclose(bare_network(model).layers[-1].get_weights()[1], before, atol=1e-6)
 
 
 def test_model_with_few_dev_faces_keeps_its_own_probabilities_and_says_why(trained):

@@ -9,6 +9,7 @@ from fer_pipeline.core import train as training_module
 from fer_pipeline.core.averaging import WeightAverage
 from fer_pipeline.core.batches import crop_batches
 from fer_pipeline.core.calibration import with_prior
+from fer_pipeline.core.checkpoint import Checkpoint
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.examples import select_examples
 from fer_pipeline.core.network import build_network
@@ -350,6 +351,19 @@ def test_targets_of_another_stream_are_wrong_input(data):
         train(*data, (*CLASSES, "Anger"), tiny_preset(), seed=0)
 
 
-def test_diverging_training_is_an_error_and_no_model(data):
-    with pytest.raises(FloatingPointError, match="epoch 1"):
-        train(*data, CLASSES, tiny_preset(learning_rate=float("nan")), seed=0)
+def test_diverging_training_is_an_error_and_leaves_no_state_to_go_on_from(data, tmp_path):
+    checkpoint = Checkpoint(tmp_path / "state.npz", {})
+    preset = tiny_preset(min_epochs=2, max_epochs=2)
+    train(*data, CLASSES, preset, seed=0, checkpoint=checkpoint)
+    assert checkpoint.load() is not None
+    arrays, progress = checkpoint.load()
+    checkpoint.save(
+        {
+            name: value * np.nan if name.startswith("network/") else value
+            for name, value in arrays.items()
+        },
+        replace(progress, history=progress.history[:1], stopped=None, step=progress.step // 2),
+    )
+    with pytest.raises(FloatingPointError, match=r"epoch 2 .*--set learning_rate"):
+        train(*data, CLASSES, preset, seed=0, checkpoint=checkpoint)
+    assert checkpoint.load() is None
