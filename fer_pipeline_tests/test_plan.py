@@ -140,6 +140,23 @@ def test_photo_that_comes_later_is_cropped_on_the_next_run(
     assert _reasons(settings)["face_crops"] is None
 
 
+def test_photo_that_comes_before_there_are_crops_remakes_the_manifest(
+    drawn_release: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "release"
+    shutil.copytree(drawn_release, root)
+    row = read_manifest(graph.early(drawn_release).manifest_folder).slice(0, 1).to_pylist()[0]
+    (gone,) = root.rglob(Path(row["image_path"]).name)
+    away = gone.rename(tmp_path / gone.name)
+    settings = graph.small_settings(root, tmp_path / "home")
+    with graph.instance_of(settings.home) as instance:
+        assert graph.materialize(settings, ["file_list_index", "class_manifest"], instance).success
+        assert _reasons(settings)["class_manifest"] is None
+        away.rename(gone)
+        assert _reasons(settings)["class_manifest"] == "1 photos came or changed"
+        assert not graph.materialize(settings, ["face_crops"], instance).success
+
+
 def test_moved_data_set_remakes_the_index(own: Settings) -> None:
     _make(own)
     root = own.root

@@ -25,9 +25,9 @@ from fer_pipeline.core.manifest import (
     manifest_batches,
     manifest_hash,
     photos_of,
-    regrouped,
 )
 from fer_pipeline.core.storage import Location, parquet_source
+from fer_pipeline.core.tables import DAMAGED, regrouped
 
 WORK_LIST = "worklist.parquet"
 _FACE_COLUMNS = ["face_id", "image_path", "list", *BOX_COLUMNS, "content_hash"]
@@ -36,9 +36,6 @@ _SCHEMA = pa.schema(
 )
 _BATCH = 16_384
 _PLAN = b"plan"
-
-DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError)
-"""What reading a damaged Parquet file raises; its footer has no checksum and may say anything."""
 
 MAX_SHARD_BYTES = 64 * 2**20
 """Bytes of crops in one shard at most: what bounds the memory of a worker."""
