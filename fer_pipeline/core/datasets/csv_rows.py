@@ -1,8 +1,9 @@
 """Rows of a large CSV list as text columns, every row counted and none skipped.
 
 The fast path is pyarrow's streaming reader. It can't say where a malformed row stood, and a stray
-quote makes one cell of thousands of its rows. So at the first malformed row, at a quote, or at text
-that isn't UTF-8, reading goes on with Python's csv module, which is strict and names lines.
+quote makes one cell of thousands of its rows. So at the first malformed row, at quotes that aren't
+plainly around cells of one line, or at text that isn't UTF-8, reading goes on with Python's csv
+module, which is strict and names lines.
 """
 
 import codecs
@@ -14,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
@@ -23,6 +25,7 @@ from fer_pipeline.core.storage import Location, file_size, open_binary
 # Small enough for the processor's cache, large enough that a block's overhead is nothing.
 _BLOCK_BYTES = 4 << 20
 _SLOW_BATCH_ROWS = 20_000
+_AROUND_CELLS = np.frombuffer(b",\r\n", np.uint8)
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 _Item = TypeVar("_Item")
@@ -119,7 +122,7 @@ def _fast_batches(
     if not file_size(path):
         return
     reader = pa_csv.open_csv(
-        pa.PythonFile(_WithoutQuotes(open_binary(path)), mode="r"),
+        pa.PythonFile(_PlainQuotes(open_binary(path)), mode="r"),
         read_options=pa_csv.ReadOptions(column_names=list(names), block_size=_BLOCK_BYTES),
         convert_options=pa_csv.ConvertOptions(
             column_types={name: pa.string() for name in names},
@@ -137,25 +140,50 @@ def _fast_batches(
             yield table
 
 
-class _WithoutQuotes:
-    """A binary stream that pyarrow reads until a block holds a quote."""
+class _PlainQuotes:
+    """A binary stream that pyarrow reads as long as every cell in quotes begins and ends in a line.
+
+    So that none of them can hold a row, and both readers take the cells for the same.
+    """
 
     closed = False
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
+        self._begun = False
+        # The line that isn't whole yet.
+        self._held = b""
 
     def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes; raises ArrowInvalid where there is a quote among them."""
+        """Up to `size` bytes; raises ArrowInvalid where quotes in whole lines are no plain ones."""
         data = self._stream.read(size)
-        if b'"' in data:
-            raise pa.ArrowInvalid("a quote")
+        known = self._held + (data if self._begun else data.removeprefix(codecs.BOM_UTF8))
+        self._begun = True
+        cut = 1 + max(known.rfind(b"\n"), known.rfind(b"\r")) if data else len(known)
+        if b'"' in known and not _are_plain(known[:cut]):
+            raise pa.ArrowInvalid("quotes that need the exact reader")
+        self._held = known[cut:]
         return data
 
     def close(self) -> None:
         """Close the stream."""
         self.closed = True
         self._stream.close()
+
+
+def _are_plain(lines: bytes) -> bool:
+    """Whether each quote in whole lines opens or closes a cell that has no other quotes in it."""
+    text = np.frombuffer(b"\n" + lines + b"\n", np.uint8)
+    quotes = np.flatnonzero(text == ord('"'))
+    if len(quotes) % 2:
+        return False
+    opening, closing = quotes[::2], quotes[1::2]
+    ends = np.flatnonzero((text == ord("\n")) | (text == ord("\r")))
+    return bool(
+        np.isin(text[opening - 1], _AROUND_CELLS).all()
+        and np.isin(text[closing + 1], _AROUND_CELLS).all()
+        and np.array_equal(np.searchsorted(ends, opening), np.searchsorted(ends, closing))
+    )
 
 
 def _exact_batches(

@@ -129,6 +129,15 @@ def test_quoted_field_may_hold_commas_quotes_and_newlines(write):
     assert count_lines(path) == 42
 
 
+@pytest.mark.usefixtures("small_blocks")
+def test_plain_quotes_are_left_to_the_fast_reader(write, monkeypatch):
+    monkeypatch.setattr(csv_rows, "_exact_batches", None)
+    data = b"\xef\xbb\xbf" + b'"a",b,"c, d"\r\n1,"",3\n' * 50 + b'7,8,"9"'
+    found = _read(write(data))
+    assert [fields for _, fields in found[:2]] == [["a", "b", "c, d"], ["1", "", "3"]]
+    assert found[-1] == (101, ["7", "8", "9"])
+
+
 def _lines(changed):
     lines = [f"{number}.jpg,x,y" for number in range(1, 401)]
     for at, line in changed.items():
