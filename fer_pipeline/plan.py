@@ -24,6 +24,7 @@ from fer_pipeline.core.crop_set import CROPS_LIST, CropSet, faces_to_try_again, 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.index import lists_digest, lists_stamp
 from fer_pipeline.core.storage import file_stamps, is_file
+from fer_pipeline.core.uncompared import photos_that_came
 from fer_pipeline.metadata import FILES
 from fer_pipeline.people import ANSWERS, OUT_OF_FOLD_USED, answers_digest, out_of_fold_digest
 from fer_pipeline.settings import Settings
@@ -153,10 +154,16 @@ def _changed_source(key: AssetKey, metadata: Mapping[str, Any], settings: Settin
             same = metadata[CORRECTIONS] == corrected
             if not same and metadata.get(CORRECTIONS_TAKEN) != corrections_taken(settings):
                 return "the corrections changed"
-        if key == AssetKey("class_manifest") and is_file(settings.crops_folder / CROPS_LIST):
+        if key == AssetKey("class_manifest"):
             # A photo that comes late can be a copy of a test photo, which only the manifest finds.
-            with contextlib.suppress(InputError):
-                return _changed_photos(settings, read_crop_set(settings.crops_folder))
+            came = photos_that_came(
+                settings.open_dataset(), settings.manifest_folder, settings.max_file_bytes
+            )
+            if came:
+                return _came(came)
+            if is_file(settings.crops_folder / CROPS_LIST):
+                with contextlib.suppress(InputError):
+                    return _changed_photos(settings, read_crop_set(settings.crops_folder))
     except InputError as error:
         return str(error)
     return None
@@ -164,7 +171,11 @@ def _changed_source(key: AssetKey, metadata: Mapping[str, Any], settings: Settin
 
 def _changed_photos(settings: Settings, crop_set: CropSet) -> str | None:
     changed = faces_to_try_again(settings.open_dataset(), settings.manifest_folder, crop_set)
-    return f"{changed} photos came or changed" if changed else None
+    return _came(changed) if changed else None
+
+
+def _came(photos: int) -> str:
+    return f"{photos} photos came or changed"
 
 
 def _failed_check(instance: DagsterInstance, graph: Any, key: AssetKey, made: int) -> str | None:

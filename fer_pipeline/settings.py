@@ -373,8 +373,11 @@ class Settings(
         )
 
     def digest(self, *names: str) -> str:
-        """8 hex digits that change with any of the named settings."""
-        return text_digest(*(f"{name}={getattr(self, name)}" for name in names))[:8]
+        """8 hex digits that change with any of the named settings.
+
+        In what order a mapping was given makes no difference.
+        """
+        return text_digest(*(f"{name}={_in_order(getattr(self, name))}" for name in names))[:8]
 
     def remember(self) -> None:
         """Write the run options to settings.toml, so that the next run and the UI use them.
@@ -388,3 +391,7 @@ class Settings(
             name: value for name, value in (known | values).items() if value not in (None, {}, [])
         }
         publish_bytes(path, tomli_w.dumps(kept).encode())
+
+
+def _in_order(value: object) -> object:
+    return dict(sorted(value.items())) if isinstance(value, Mapping) else value

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from fer_pipeline.core.files import text_digest
 from fer_pipeline.settings import Settings
 from fer_pipeline.versions import code_version
 
@@ -124,3 +125,17 @@ def test_code_version_of_a_stream_changes_with_its_classes(tmp_path: Path) -> No
     other = Settings.load(home=tmp_path, stream_classes={"mood": ("Sadness", "Happiness")})
     for name in STREAM_ASSETS:
         assert code_version(name, one, "mood") != code_version(name, other, "mood")
+
+
+def test_order_in_which_options_are_given_makes_nothing_anew(tmp_path: Path) -> None:
+    options = {"csv.label": "mood", "csv.path": "photo"}
+    given = [options, dict(reversed(options.items()))]
+    one, other = (
+        Settings.load(home=tmp_path, dataset="csv", root=tmp_path, dataset_options=each)
+        for each in given
+    )
+    assert list(one.dataset_options) != list(other.dataset_options)
+    for name in ALL:
+        assert code_version(name, one, "five_class") == code_version(name, other, "five_class")
+    # As it was before the order made no difference.
+    assert one.digest("dataset_options") == text_digest(f"dataset_options={options}")[:8]

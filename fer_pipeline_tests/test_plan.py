@@ -113,6 +113,21 @@ def test_deleted_shard_remakes_the_crops(early: Settings, tmp_path: Path) -> Non
     assert _reasons(settings)["face_crops"] == f"{shard.name} is gone"
 
 
+@pytest.mark.parametrize("pattern", ["shard-*.parquet", "crops.json"])
+def test_damaged_crops_are_told_and_made_again(
+    early: Settings, tmp_path: Path, pattern: str
+) -> None:
+    settings = graph.early_copy(_root(early), tmp_path / "home")
+    (damaged,) = settings.crops_folder.glob(pattern)
+    damaged.write_bytes(damaged.read_bytes()[:20])
+    reasons = _reasons(settings)
+    assert reasons["class_manifest"] is None
+    assert reasons["face_crops"] == f"{damaged.name} was changed"
+    with graph.instance_of(settings.home) as instance:
+        assert graph.materialize(settings, ["face_crops"], instance).success
+    assert _reasons(settings)["face_crops"] is None
+
+
 def test_photo_that_comes_later_is_cropped_on_the_next_run(
     drawn_release: Path, tmp_path: Path
 ) -> None:
@@ -138,6 +153,23 @@ def test_photo_that_comes_later_is_cropped_on_the_next_run(
     after = read_crop_set(settings.crops_folder).statuses
     assert after["missing"] < before["missing"]
     assert _reasons(settings)["face_crops"] is None
+
+
+def test_photo_that_comes_before_there_are_crops_remakes_the_manifest(
+    drawn_release: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "release"
+    shutil.copytree(drawn_release, root)
+    row = read_manifest(graph.early(drawn_release).manifest_folder).slice(0, 1).to_pylist()[0]
+    (gone,) = root.rglob(Path(row["image_path"]).name)
+    away = gone.rename(tmp_path / gone.name)
+    settings = graph.small_settings(root, tmp_path / "home")
+    with graph.instance_of(settings.home) as instance:
+        assert graph.materialize(settings, ["file_list_index", "class_manifest"], instance).success
+        assert _reasons(settings)["class_manifest"] is None
+        away.rename(gone)
+        assert _reasons(settings)["class_manifest"] == "1 photos came or changed"
+        assert not graph.materialize(settings, ["face_crops"], instance).success
 
 
 def test_moved_data_set_remakes_the_index(own: Settings) -> None:

@@ -20,6 +20,7 @@ from fer_pipeline.core.labels import NAMES
 from fer_pipeline.core.manifest import manifest_hash, read_manifest
 from fer_pipeline.core.shards import ShardResult, crops_schema, write_shard
 from fer_pipeline.core.storage import parquet_source
+from fer_pipeline.core.uncompared import check_none_came
 from fer_pipeline.core.votes import chosen_expression
 from fer_pipeline.core.worklist import crop_progress, left_out, plan_work, read_slice
 from fer_pipeline.metadata import (
@@ -45,8 +46,10 @@ def plan_crop_shards(
 ) -> Iterator[dg.DynamicOutput[Any]]:
     """Cut the manifest into slices of near-equal work, one crop shard each."""
     with step():
+        dataset = settings.open_dataset()
+        check_none_came(dataset, settings.manifest_folder)
         slices = plan_work(
-            settings.open_dataset(),
+            dataset,
             settings.manifest_folder,
             settings.crops_folder,
             settings.crop_settings,

@@ -166,7 +166,8 @@ def _samples(
     for name, rows in expressions.sample_rows(settings.index_folder, settings.seed).items():
         titles.append(name)
         photo = None
-        for data in dataset.read_photos([(row.list, row.image_path) for row in rows]):
+        asked = [(row.list, row.image_path) for row in rows]
+        for data in dataset.read_photos(asked, bounds.max_file_bytes):
             try:
                 photo = decode(data, bounds) if isinstance(data, bytes) else None
             except UnreadableError:

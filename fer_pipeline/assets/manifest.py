@@ -17,6 +17,7 @@ from fer_pipeline.core.manifest import (
     build_manifest,
     read_manifest,
 )
+from fer_pipeline.core.uncompared import UNCOMPARED_FILE
 from fer_pipeline.core.votes import chosen_expression
 from fer_pipeline.metadata import (
     FILES,
@@ -93,6 +94,7 @@ def manifest_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                 seed=settings.seed,
                 corrections=corrections,
                 correct_test=settings.corrections_on_test,
+                max_file_bytes=settings.max_file_bytes,
                 across=settings.crop_settings.bounds if settings.compares_across else None,
                 on_hashed=tell_progress(context, "photos of equal size compared"),
                 on_compared=tell_progress(context, "photos compared with other data sets'"),
@@ -104,7 +106,10 @@ def manifest_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                     "dagster/row_count": summary.rows,
                     "dagster/column_schema": column_schema(MANIFEST_SCHEMA),
                     "path": path_value(folder / MANIFEST_FILE),
-                    FILES: published_files(settings, folder / MANIFEST_FILE, folder / FILE_LIST),
+                    FILES: published_files(
+                        settings,
+                        *(folder / name for name in (MANIFEST_FILE, FILE_LIST, UNCOMPARED_FILE)),
+                    ),
                     "file_list": path_value(folder / FILE_LIST),
                     "manifest_hash": summary.manifest_hash,
                     CORRECTIONS: digest,

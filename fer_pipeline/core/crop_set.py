@@ -17,9 +17,11 @@ from fer_pipeline.core.files import file_digest, publish_json, text_digest
 from fer_pipeline.core.manifest import photos_of, published_manifest_hash, read_manifest
 from fer_pipeline.core.shards import ShardResult
 from fer_pipeline.core.storage import Location, parquet_source
+from fer_pipeline.core.tables import DAMAGED
 from fer_pipeline.core.worklist import check_planned, shard_names
 
 CROPS_LIST = "crops.json"
+_TOLD = ["face_id", "stored_bytes", "status"]
 _TRIED_AGAIN = (Status.MISSING.value, Status.UNREADABLE.value)
 
 
@@ -91,30 +93,40 @@ def publish_crop_set(
 def read_crop_set(folder: Location, *, verify: bool = False) -> CropSet:
     """The crop set listed in `folder`; with `verify`, every shard's bytes are hashed again.
 
-    Raises InputError when there is no list, or a shard isn't what the list says.
+    Raises InputError when there is no list, it is damaged, or a shard isn't what the list says.
     """
     path = folder / CROPS_LIST
     if not path.is_file():
         raise InputError(f"{path} is not there: materialize face_crops first")
-    stored = json.loads(path.read_text())
-    shards = [ShardResult(**shard) for shard in stored["shards"]]
+    try:
+        stored = json.loads(path.read_text())
+        shards = [ShardResult(**shard) for shard in stored["shards"]]
+        manifest, settings = str(stored["manifest_hash"]), CropSettings(**stored["settings"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged: materialize face_crops again") from error
     there = shard_names(folder)
     for shard in shards:
         file = folder / shard.file_name
         if shard.file_name not in there or (verify and file_digest(file) != shard.hash):
             raise InputError(f"{file} is missing or was changed: materialize face_crops again")
-    return CropSet(stored["manifest_hash"], CropSettings(**stored["settings"]), shards, folder)
+    return CropSet(manifest, settings, shards, folder)
 
 
 def faces_to_try_again(dataset: DataSet, manifest_folder: Location, crop_set: CropSet) -> int:
-    """How many photos that were missing or unreadable have come or changed since."""
+    """How many photos that were missing or unreadable have come or changed since.
+
+    Raises InputError where a shard is damaged.
+    """
     failed: list[str] = []
     before: list[int | None] = []
     for path in crop_set.paths:
-        table = pq.read_table(parquet_source(path), columns=["face_id", "stored_bytes", "status"])
-        chosen = table.filter(pc.is_in(table["status"], value_set=pa.array(_TRIED_AGAIN)))
-        failed += chosen["face_id"].to_pylist()
-        before += chosen["stored_bytes"].to_pylist()
+        try:
+            table = pq.read_table(parquet_source(path), columns=_TOLD)
+            chosen = table.filter(pc.is_in(table["status"], value_set=pa.array(_TRIED_AGAIN)))
+            failed += chosen["face_id"].to_pylist()
+            before += chosen["stored_bytes"].to_pylist()
+        except DAMAGED as error:
+            raise InputError(f"{path} is damaged: materialize face_crops again") from error
     if not failed:
         return 0
     manifest = read_manifest(manifest_folder, ["face_id", "list", "image_path"])

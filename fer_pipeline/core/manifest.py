@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from fer_pipeline.core.bounds import DEFAULT_BOUNDS, Bounds
+from fer_pipeline.core.bounds import DEFAULT_BOUNDS, MAX_FILE_BYTES, Bounds
 from fer_pipeline.core.corrected_labels import LOCKED_TEST, CorrectedLabels, decide
 from fer_pipeline.core.corrections import Correction
 from fer_pipeline.core.datasets.base import VOTES_TYPE, DataSet, Photo, Role, carved_lists
@@ -27,6 +27,8 @@ from fer_pipeline.core.labels import CODES, NAMES
 from fer_pipeline.core.photo_copies import Told, copies_disagree, find_copies
 from fer_pipeline.core.splits import deal
 from fer_pipeline.core.storage import Location, parquet_source
+from fer_pipeline.core.tables import regrouped
+from fer_pipeline.core.uncompared import publish_uncompared
 from fer_pipeline.core.votes import chosen_expression, of_votes
 
 MANIFEST_FILE = "class_manifest.parquet"
@@ -111,17 +113,19 @@ def build_manifest(
     seed: int,
     corrections: Sequence[Correction] = (),
     correct_test: bool = False,
+    max_file_bytes: int = MAX_FILE_BYTES,
     across: Bounds | None = DEFAULT_BOUNDS,
     on_hashed: Told | None = None,
     on_compared: Told | None = None,
 ) -> ManifestSummary:
-    """Write `class_manifest.parquet` and `file_list.csv` into `folder`.
+    """Write `class_manifest.parquet`, `file_list.csv` and UNCOMPARED_FILE into `folder`.
 
     `classes` are the names to keep. `corrections` change labels before that choice; without
     `correct_test` the test split is the same, whatever they say. `across` bounds what is decoded to
     find pictures that two data sets of a mixture hold in other bytes; None looks for none.
-    `on_hashed` and `on_compared` are told photos done and to do. Raises InputError when no row is
-    left, or votes are asked of a data set without them.
+    Photos of more than `max_file_bytes` bytes are like no other. `on_hashed` and `on_compared` are
+    told photos done and to do. Raises InputError when no row is left, or votes are asked of a data
+    set without them.
     """
     roles = dataset.roles()
     decided = decide(
@@ -130,7 +134,12 @@ def build_manifest(
     rows = _wanted_rows(index_folder, classes, label_source, decided)
     _check_any(rows.table.num_rows, index_folder, classes)
     photos = find_copies(
-        dataset, photos_of(rows.table), on_hashed, across=across, on_compared=on_compared
+        dataset,
+        photos_of(rows.table),
+        on_hashed,
+        max_bytes=max_file_bytes,
+        across=across,
+        on_compared=on_compared,
     )
     group = photos.group
     locked = _locked(rows, group, roles) if not correct_test else np.zeros(len(group), bool)
@@ -181,6 +190,7 @@ def build_manifest(
         ],
         schema=MANIFEST_SCHEMA,
     )
+    publish_uncompared(folder, photos.absent, photos.unread)
     with published(folder / MANIFEST_FILE) as path:
         pq.write_table(manifest, path, row_group_size=_ROW_GROUP)
     with published(folder / FILE_LIST) as path:
@@ -215,18 +225,6 @@ def manifest_batches(folder: Location, columns: Sequence[str], rows: int) -> Ite
     with pq.ParquetFile(parquet_source(folder / MANIFEST_FILE)) as file:
         for batch in file.iter_batches(batch_size=rows, columns=list(columns)):
             yield pa.Table.from_batches([batch])
-
-
-def regrouped(tables: Iterable[pa.Table], sizes: Iterable[int]) -> Iterator[pa.Table]:
-    """The rows of `tables` once more, in tables of these sizes; what is over is left out."""
-    source = iter(tables)
-    held: list[pa.Table] = []
-    for size in sizes:
-        while sum(part.num_rows for part in held) < size:
-            held.append(next(source))
-        table = pa.concat_tables(held)
-        yield table.slice(0, size)
-        held = [table.slice(size)]
 
 
 def manifest_hash(manifest: pa.Table) -> str:

@@ -5,7 +5,7 @@ two data sets are also compared by what they show, see `copies_across.py`.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,9 @@ from fer_pipeline.core.datasets.base import DataSet, Photo
 Told = Callable[[int, int], None]
 """Is told how many are done and how many there are to do."""
 
+_CAME_MEANWHILE = -2
+"""No stored size, so that the photo counts as changed from then on."""
+
 
 @dataclass(frozen=True)
 class PhotoCopies:
@@ -25,7 +28,9 @@ class PhotoCopies:
 
     `content_hash` and `group` are (n,), the hash empty where the photo is like no other in size.
     `missing`, `hashed` and `identical` count photos, `near_across` those that joined another
-    group since another data set has the same picture in other bytes.
+    group since another data set has the same picture in other bytes. `absent` are photos without
+    bytes and what `DataSet.stored_sizes` said of each, `unread` those that were to be hashed and
+    couldn't be read.
     """
 
     content_hash: npt.NDArray[np.object_]
@@ -34,6 +39,8 @@ class PhotoCopies:
     hashed: int
     identical: int
     near_across: int
+    absent: Mapping[Photo, int]
+    unread: Sequence[Photo]
 
 
 def find_copies(
@@ -41,25 +48,28 @@ def find_copies(
     addresses: Sequence[Photo],
     on_hashed: Told | None = None,
     *,
+    max_bytes: int | None = None,
     across: Bounds | None = None,
     on_compared: Told | None = None,
 ) -> PhotoCopies:
     """The group of each address: that of the photo, or of the first of its copies by key.
 
-    Photos of equal size are hashed. With `across`, the bounds of what is decoded, those of
-    different data sets of a mixture are also compared by what they show. `on_hashed` and
-    `on_compared` are told photos hashed, or compared, and photos to do.
+    Photos of equal size are hashed, unless they have more than `max_bytes` bytes. With `across`,
+    the bounds of what is decoded, those of different data sets of a mixture are also compared by
+    what they show. `on_hashed` and `on_compared` are told photos hashed, or compared, and photos
+    to do.
     """
     keys = np.array([dataset.photo_key(address) for address in addresses], dtype=object)
     unique, first, photo = np.unique(keys, return_index=True, return_inverse=True)
     stored = [addresses[place] for place in first]
     sizes = dataset.photo_sizes(stored)
+    absent = _absent(dataset, [stored[place] for place in np.flatnonzero(sizes <= 0)])
     _, of_size, population = np.unique(sizes, return_inverse=True, return_counts=True)
     to_hash = np.flatnonzero((sizes > 0) & (population[of_size] > 1))
     # In the order of the lists, so that photos packed in one file are read front to back.
     to_hash = to_hash[np.argsort(first[to_hash])]
     hashes = np.full(len(unique), "", dtype=object)
-    photos = dataset.read_photos([stored[place] for place in to_hash])
+    photos = dataset.read_photos([stored[place] for place in to_hash], max_bytes)
     for done, (place, data) in enumerate(zip(to_hash, photos, strict=True), start=1):
         if isinstance(data, bytes):
             hashes[place] = hashlib.blake2b(data, digest_size=16).hexdigest()
@@ -87,7 +97,17 @@ def find_copies(
         hashed=len(to_hash),
         identical=len(repeated),
         near_across=joined,
+        absent=absent,
+        unread=[stored[place] for place in to_hash if not hashes[place]],
     )
+
+
+def _absent(dataset: DataSet, photos: Sequence[Photo]) -> dict[Photo, int]:
+    """These photos, which had no bytes when they were asked for, with their stored sizes."""
+    stored = dataset.stored_sizes(photos)
+    # One that came in between is compared with none, so that it must not pass for known.
+    came = dataset.photo_sizes(photos) > 0
+    return dict(zip(photos, np.where(came, _CAME_MEANWHILE, stored).tolist(), strict=True))
 
 
 def _joined(

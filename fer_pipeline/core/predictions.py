@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import published
 from fer_pipeline.core.storage import Location, parquet_source
-from fer_pipeline.core.worklist import DAMAGED
+from fer_pipeline.core.tables import DAMAGED
 
 PREDICTIONS_SCHEMA = pa.schema(
     [

@@ -15,7 +15,8 @@ from fer_pipeline.core.crop import CropSettings
 from fer_pipeline.core.disk import RoomError
 from fer_pipeline.core.presets import NetworkShape
 from fer_pipeline.core.storage import Location
-from fer_pipeline.core.worklist import DAMAGED, shard_names
+from fer_pipeline.core.tables import DAMAGED
+from fer_pipeline.core.worklist import shard_names
 
 _STORED_SHARE = 1.03
 """Bytes of a shard for each byte of its crops; 1.01 to 1.02 of photos, which LZ4 doesn't shrink."""

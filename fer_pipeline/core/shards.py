@@ -20,13 +20,17 @@ from fer_pipeline.core.decode import UnreadableError
 from fer_pipeline.core.files import file_digest, published
 from fer_pipeline.core.manifest import listed_boxes, photos_of
 from fer_pipeline.core.storage import Location, parquet_source
-from fer_pipeline.core.worklist import DAMAGED, Slice
+from fer_pipeline.core.tables import DAMAGED
+from fer_pipeline.core.worklist import Slice
 
 _ROW_GROUP = 256
 _IDENTITY = pa.schema(
     [("face_id", pa.string()), ("stored_bytes", pa.int64()), ("content_hash", pa.string())]
 )
 """What tells a face: `stored_bytes` is null where a photo was there and could not be read."""
+
+_NO_FILE = -1
+"""What `DataSet.stored_sizes` says of a photo that isn't there."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,9 @@ def _prepared(
         columns[name] = faces[name].to_pylist()
     for row, box in enumerate(listed_boxes(faces)):
         data = next(photos)
+        if columns["stored_bytes"][row] == _NO_FILE:
+            # One that came since the work was planned is first to be compared by a manifest.
+            data = None
         if isinstance(data, UnreadableError):
             columns["stored_bytes"][row] = None
         of_face = settings_of_whole if whole[row] else settings

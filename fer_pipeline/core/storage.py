@@ -54,8 +54,8 @@ _EXPIRED = ("ExpiredToken", "SignatureDoesNotMatch", "InvalidToken", "RequestTim
 def as_location(address: "str | os.PathLike[str] | UPath") -> Location:
     """The location that an address names: absolute and without `~` on this machine.
 
-    Raises InputError when it is empty, the protocol is unknown, its package is not installed, or
-    the address names no bucket.
+    Raises InputError when it is empty or isn't UTF-8, is a symbolic link to itself, the protocol is
+    unknown, its package is not installed, or the address names no bucket.
     """
     if isinstance(address, UPath):
         return address
@@ -66,9 +66,9 @@ def as_location(address: "str | os.PathLike[str] | UPath") -> Location:
         )
     protocol, mark, rest = text.partition("://")
     if not mark:
-        return expanded(text).resolve()
+        return _in_utf8(resolved(expanded(text)))
     if protocol in _LOCAL:
-        return Path(unquote(urlsplit(text).path)).resolve()
+        return _in_utf8(resolved(Path(unquote(urlsplit(text).path))))
     import fsspec
 
     try:
@@ -100,6 +100,30 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         raise InputError(
             f"{path} stands in the home folder of a user that isn't known here: give the whole path"
         ) from error
+
+
+def resolved(path: Path) -> Path:
+    """A path of this machine, absolute and without symbolic links.
+
+    Raises InputError where a link leads to itself.
+    """
+    try:
+        return path.resolve()
+    except (RuntimeError, OSError) as error:
+        raise InputError(
+            f"{path} can't be followed, a symbolic link in it leads to itself: give another path"
+        ) from error
+
+
+def _in_utf8(path: Path) -> Path:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        shown = str(path).encode(errors="backslashreplace").decode()
+        raise InputError(
+            f"{shown} has a name that isn't UTF-8, which no file of ours can hold: rename it"
+        ) from error
+    return path
 
 
 def is_remote(path: Location) -> bool:

@@ -24,7 +24,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import scratch_folder, text_digest
 from fer_pipeline.core.storage import Location, files_in, is_file, parquet_source
 from fer_pipeline.core.study_order import spread_order
-from fer_pipeline.core.worklist import DAMAGED
+from fer_pipeline.core.tables import DAMAGED
 
 UNSURE, NOT_A_FACE = "unsure", "not a face"
 """The answers that name no class of the stream."""

@@ -25,9 +25,9 @@ from fer_pipeline.core.manifest import (
     manifest_batches,
     manifest_hash,
     photos_of,
-    regrouped,
 )
 from fer_pipeline.core.storage import Location, parquet_source
+from fer_pipeline.core.tables import DAMAGED, regrouped
 
 WORK_LIST = "worklist.parquet"
 _FACE_COLUMNS = ["face_id", "image_path", "list", *BOX_COLUMNS, "content_hash"]
@@ -37,9 +37,6 @@ _SCHEMA = pa.schema(
 _BATCH = 16_384
 _PLAN = b"plan"
 
-DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError)
-"""What reading a damaged Parquet file raises; its footer has no checksum and may say anything."""
-
 MAX_SHARD_BYTES = 64 * 2**20
 """Bytes of crops in one shard at most: what bounds the memory of a worker."""
 _MANY_SHARDS = 64
@@ -47,6 +44,8 @@ _SMALL_SHARD_SECONDS = 10.0
 """What would be fewer is cut into up to 64 shards, to be spread, but not into less work than this:
 each costs half a second to start.
 """
+_MORE_SHARDS = 4
+"""How many times as many slices are cut, at most, so that none is too long and all equal work."""
 
 # Seconds a face costs on one core; only their proportions matter, and only for balance.
 _FACE_SECONDS = 0.0002
@@ -164,27 +163,37 @@ def plan_edges(cost: npt.NDArray[np.float64], shard_rows: int) -> npt.NDArray[np
     total = np.concatenate([[0.0], np.cumsum(cost)])
     # Powers of two, or at least a multiple of four: a number that workers can share evenly.
     spread = min(_MANY_SHARDS, 2 ** int(math.log2(max(1.0, total[-1] / _SMALL_SHARD_SECONDS))))
-    count = max(1, -(-rows // shard_rows), spread)
-    while True:
-        if count > 4:
-            count = -(-count // 4) * 4
+    count = first = _shared_evenly(max(1, -(-rows // shard_rows), spread))
+    while count <= _MORE_SHARDS * first:
         edges = _equal_parts(total, min(count, max(1, rows)))
         if count >= rows or np.diff(edges).max() <= shard_rows:
             return edges
         # Cheap faces stand together: slices of equal work are too long, so they have to be less.
-        count += 1
+        count = _shared_evenly(count + 1)
+    # Very cheap ones do: only the slices of these are cut.
+    edges = _equal_parts(total, min(first, rows))
+    parts = [
+        start + size * np.arange(pieces) // pieces
+        for start, size in zip(edges[:-1].tolist(), np.diff(edges).tolist(), strict=True)
+        for pieces in [-(-size // shard_rows)]
+    ]
+    return np.append(np.concatenate(parts), rows).astype(np.int64)
+
+
+def _shared_evenly(count: int) -> int:
+    return count if count <= 4 else -(-count // 4) * 4
 
 
 def _equal_parts(total: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.int64]:
     """`count` parts of a sequence with these partial sums, none empty, sums as equal as may be."""
     rows = len(total) - 1
-    edges = [0]
-    for part in range(1, count):
-        middle = total[-1] * part / count
-        after = int(np.searchsorted(total, middle))
-        nearest = after if total[after] - middle < middle - total[after - 1] else after - 1
-        edges.append(min(max(nearest, edges[-1] + 1), rows - (count - part)))
-    return np.array([*edges, rows], np.int64)
+    part = np.arange(count)
+    middle = total[-1] * part / count
+    after = np.maximum(1, np.searchsorted(total, middle))
+    nearest = np.where(total[after] - middle < middle - total[after - 1], after, after - 1)
+    # At least one further than the edge before, and one left for each part to come.
+    edges = part + np.minimum(np.maximum.accumulate(nearest - part), rows - count)
+    return np.append(edges, rows).astype(np.int64)
 
 
 def read_slice(folder: Location, number: int) -> tuple[Slice, pa.Table]:

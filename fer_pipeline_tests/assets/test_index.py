@@ -1,5 +1,6 @@
 """The index and its summary, called directly."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from fer_pipeline.assets.index import LISTS_DIGEST, index_assets
+from fer_pipeline.assets.manifest import manifest_assets
+from fer_pipeline.core.datasets.affectnet import AffectNet
+from fer_pipeline.core.datasets.base import Photo
 from fer_pipeline.core.index import INDEX_FILE, REJECTED_FILE, lists_digest
 from fer_pipeline.core.labels import NAMES
+from fer_pipeline.core.read_ahead import Stored
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
 
@@ -98,3 +103,23 @@ def test_summary_shows_table_charts_and_sample_photos(
         # The event log holds every picture of every materialization.
         assert len(summary[name]) < 300_000
         assert (settings.index_folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_photos_are_read_within_the_bound_of_their_bytes(
+    settings: Settings, summary: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert summary
+    read, asked = AffectNet.read_photos, []
+
+    def noted(
+        dataset: AffectNet, photos: Sequence[Photo], max_bytes: int | None = None
+    ) -> Iterator[Stored]:
+        asked.append(max_bytes)
+        return read(dataset, photos, max_bytes)
+
+    monkeypatch.setattr(AffectNet, "read_photos", noted)
+    bounded = settings.model_copy(update={"max_file_bytes": 9_999})
+    _make(1, bounded)
+    manifest_assets(bounded)[0](dg.build_asset_context(), settings=bounded)
+    assert len(asked) > 1
+    assert set(asked) == {9_999}

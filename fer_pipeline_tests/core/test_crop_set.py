@@ -67,6 +67,23 @@ def test_missing_shard_and_missing_list_are_input_errors(made, folder):
         read_crop_set(folder)
 
 
+@pytest.mark.parametrize("data", [b"", b"\xff{", b"[]", b"{}", b'{"shards": [{"rows": 3}]}', b"3"])
+def test_damaged_list_of_crops_is_an_input_error_that_names_it(made, folder, data):
+    _publish(made, folder)
+    (folder / CROPS_LIST).write_bytes(data)
+    with pytest.raises(InputError, match=r"crops\.json is damaged: materialize face_crops again"):
+        read_crop_set(folder)
+
+
+@pytest.mark.parametrize("keep", [0, 40, -30])
+def test_damaged_shard_is_an_input_error_that_names_it(made, folder, keep):
+    crop_set = _publish(made, folder)
+    path = crop_set.paths[1]
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(InputError, match=f"{path.name} is damaged: materialize face_crops again"):
+        faces_to_try_again(made.dataset, made.manifest_folder, crop_set)
+
+
 def test_photos_that_came_are_counted_until_they_are_cropped(made, folder, tmp_path):
     name = made.manifest["image_path"][0].as_py()
     (path,) = made.dataset.root.rglob(name)

@@ -1,3 +1,5 @@
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +60,22 @@ def test_home_folder_of_an_unknown_user_is_one_sentence():
     for named in (expanded, as_location):
         with pytest.raises(InputError, match="~nosuchuser/x stands in the home folder of a user"):
             named("~nosuchuser/x")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="it is then left as it is")
+@pytest.mark.parametrize("mark", ["", "file://"])
+def test_link_to_itself_is_one_sentence(tmp_path, mark):
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("loop", "loop/data"):
+        with pytest.raises(InputError, match=f"{name} can't be followed, a symbolic link in it"):
+            as_location(f"{mark}{tmp_path}/{name}")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="names are UTF-8 there")
+def test_address_that_is_no_utf8_is_one_sentence_that_can_be_printed(tmp_path):
+    with pytest.raises(InputError, match="isn't UTF-8, which no file of ours can hold") as found:
+        as_location(tmp_path / os.fsdecode(b"M\xfcller") / "data")
+    assert r"M\udcfcller/data" in str(found.value).encode().decode()
 
 
 def test_empty_address_is_not_taken_for_the_working_directory():

@@ -1,4 +1,5 @@
 import re
+import time
 
 import numpy as np
 import pytest
@@ -33,6 +34,26 @@ def test_slices_are_of_near_equal_work():
     assert len(work) == 20
     assert np.diff(edges).max() <= 8192
     assert work.max() - work.min() <= 2 * cost.max()
+
+
+def test_very_cheap_faces_that_stand_together_are_cut_and_the_others_stay_as_they_are():
+    cost = np.full(480_000, 0.03)
+    cost[300_000:330_000] = 0.0002
+    edges = plan_edges(cost, 2000)
+    sizes = np.diff(edges)
+    assert sizes.max() <= 2000
+    assert 240 <= len(sizes) <= 270
+    others = np.diff(plan_edges(np.full(450_000, 0.03), 2000))
+    assert np.median(sizes) == pytest.approx(np.median(others), abs=200)
+
+
+def test_large_sets_with_cheap_faces_are_cut_in_no_time():
+    cost = np.concatenate([np.full(300_000, 0.0125), np.full(36_000, 0.0002)])
+    started = time.perf_counter()
+    edges = plan_edges(cost, 300)
+    assert time.perf_counter() - started < 5
+    assert len(edges) < 1300
+    assert np.diff(edges).max() <= 300
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from fer_pipeline.core.datasets.base import DataSet, OneDataSet
 from fer_pipeline.core.datasets.mixed import MixedDataSet, source_names
@@ -11,7 +12,7 @@ from fer_pipeline.core.datasets.registry import (
     format_names,
 )
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.storage import Location, as_location, is_folder
+from fer_pipeline.core.storage import Location, as_location, is_folder, resolved
 
 __all__ = [
     "faces_are_cropped",
@@ -61,7 +62,8 @@ def _check_apart(parts: Sequence[OneDataSet]) -> None:
     owner: dict[Location, OneDataSet] = {}
     for part in parts:
         for path in itertools.chain.from_iterable(part.lists().values()):
-            first = owner.setdefault(as_location(path), part)
+            place = resolved(path) if isinstance(path, Path) else path
+            first = owner.setdefault(place, part)
             if first is not part:
                 raise InputError(
                     f"{first.name} at {first.address} is given twice, {path} belongs to "

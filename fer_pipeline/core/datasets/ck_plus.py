@@ -42,6 +42,8 @@ class _Sequence:
     place: str
     frames: Sequence[str]
     labels: Sequence[str]
+    is_filmed: bool
+    """Whether there is a folder of its frames."""
 
     @property
     def subject(self) -> str:
@@ -92,7 +94,7 @@ class CkPlus(PeopleFolders):
     def places(self) -> list[Location]:
         """The folder of each sequence, and each label."""
         return [
-            *(self.root / self._images / one.place for one in self._sequences),
+            *(self.root / self._images / one.place for one in self._sequences if one.is_filmed),
             *(
                 self.root / self._emotion / one.place / label
                 for one in self._sequences
@@ -162,7 +164,7 @@ class CkPlus(PeopleFolders):
                 labels = sorted(name for name in names if name.endswith(_LABEL))
                 # Many folders for labels are empty, some without a sequence beside them.
                 if labels or sequence in filmed:
-                    found.append(_Sequence(place, frames, labels))
+                    found.append(_Sequence(place, frames, labels, sequence in filmed))
         return found
 
 

@@ -78,8 +78,13 @@ def affect(values: npt.NDArray[np.float64]) -> pa.Array:
 
 
 def unsafe_path(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
-    """Which relative paths would leave their root: absolute, a drive, `..`, a NUL byte."""
-    outside = pc.match_substring_regex(column, r"^[/\\~]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|\x00")
+    """Which relative paths would leave their root (absolute, a drive, `..`), or are no text.
+
+    No text are those with a line end, a NUL byte, or U+FFFD, which bytes that aren't UTF-8 became:
+    paths that differ in these bytes alone would be as one.
+    """
+    pattern = r"^[/\\~]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|[\x00\r\n\x{FFFD}]"
+    outside = pc.match_substring_regex(column, pattern)
     return _numpy(pc.fill_null(outside, False))
 
 

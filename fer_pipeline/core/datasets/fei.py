@@ -9,7 +9,14 @@ from collections.abc import Mapping, Sequence
 
 from fer_pipeline.core.datasets.people_folders import Face, PeopleFolders
 from fer_pipeline.core.datasets.rows import dealt_list
-from fer_pipeline.core.datasets.trees import folders_in, glance, in_order, is_picture, names_in
+from fer_pipeline.core.datasets.trees import (
+    folders_in,
+    glance,
+    in_order,
+    is_home,
+    is_picture,
+    names_in,
+)
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.labels import FEI
 from fer_pipeline.core.storage import Location, files_in
@@ -82,8 +89,8 @@ class Fei(PeopleFolders):
 
 
 def _folders_of(root: Location) -> list[str]:
-    """The root itself and the folders in it."""
-    return ["", *folders_in(root)]
+    """The root itself and the folders in it, homes apart."""
+    return ["", *(name for name in folders_in(root) if not is_home(root / name))]
 
 
 def _at(root: Location, folder: str) -> Location:

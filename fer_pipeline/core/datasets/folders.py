@@ -2,6 +2,7 @@
 
 The name of the folder is the label, whatever its place among the others. Every name in a class
 folder is a row; what is no picture there, or stands beside the class folders, is a rejected row.
+A home of this program beside them is no part of the data.
 """
 
 import itertools
@@ -32,6 +33,7 @@ from fer_pipeline.core.datasets.rows import (
     kept_table,
     rejected_table,
 )
+from fer_pipeline.core.datasets.trees import is_home, leads_to_folder
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.labels import CODES, expression_name
 from fer_pipeline.core.recognition_inputs import PICTURES
@@ -113,7 +115,7 @@ class Folders(PhotoFiles):
                 entries = [
                     (name, is_folder)
                     for name, is_folder in sorted(_entries(self.root / folder.path))
-                    if not (is_folder and name in folder.classes)
+                    if not (is_folder and self._is_no_row(folder, name))
                 ]
                 yield self._typed(wanted, folder, entries, done)
                 done += len(entries)
@@ -126,7 +128,8 @@ class Folders(PhotoFiles):
     def _counts(self) -> Mapping[str, int]:
         counts: dict[str, int] = {}
         for folder in self._folders:
-            names = [name for name in _names(self.root / folder.path) if name not in folder.classes]
+            found = _names(self.root / folder.path)
+            names = [name for name in found if not self._is_no_row(folder, name)]
             if folder.list is not None:
                 counts[folder.list] = counts.get(folder.list, 0) + len(names)
                 continue
@@ -134,6 +137,10 @@ class Folders(PhotoFiles):
                 dealt = dealt_list(folder.place(name))
                 counts[dealt] = counts.get(dealt, 0) + 1
         return counts
+
+    def _is_no_row(self, folder: _Folder, name: str) -> bool:
+        beside = folder.label is None
+        return beside and (name in folder.classes or is_home(self.root / folder.place(name)))
 
     def _typed(
         self, name: str, folder: _Folder, entries: Sequence[tuple[str, bool]], done: int
@@ -229,9 +236,13 @@ def _layout(root: Location, most: int | None = None) -> list[_Folder]:
 
 
 def _folders_in(folder: Location, most: int | None = None) -> list[str]:
-    """The names of the folders in a folder, hidden ones apart; of its first `most` names alone."""
+    """The names of the folders in a folder, hidden ones and homes apart.
+
+    Of its first `most` names alone.
+    """
     entries = itertools.islice(_entries(folder), most)
-    return sorted(name for name, is_folder in entries if is_folder and not name.startswith("."))
+    names = [name for name, is_folder in entries if is_folder and not name.startswith(".")]
+    return sorted(name for name in names if expression_name(name) or not is_home(folder / name))
 
 
 def _entries(folder: Location) -> Iterator[tuple[str, bool]]:
@@ -239,7 +250,7 @@ def _entries(folder: Location) -> Iterator[tuple[str, bool]]:
     try:
         if isinstance(folder, Path):
             with os.scandir(folder) as entries:
-                yield from ((entry.name, entry.is_dir()) for entry in entries)
+                yield from ((entry.name, leads_to_folder(entry)) for entry in entries)
             return
         for info in folder.fs.ls(folder.path, detail=True):
             name = info["name"].rstrip("/").rpartition("/")[2]

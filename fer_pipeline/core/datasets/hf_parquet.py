@@ -8,6 +8,7 @@ annotator votes.
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +30,20 @@ from fer_pipeline.core.datasets.rows import kept_table, rejected_table, votes_co
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.labels import CODES, VOTE_NAMES, expression_name, known_aliases, vote_place
 from fer_pipeline.core.read_ahead import Stored, too_large
-from fer_pipeline.core.storage import Location, file_size, files_in, parquet_source, relative_name
+from fer_pipeline.core.storage import (
+    Location,
+    file_size,
+    files_in,
+    parquet_source,
+    relative_name,
+    storage_problem,
+)
+from fer_pipeline.core.tables import DAMAGED
 
 _FILE = re.compile(r"^(?P<split>train|validation|test)(-.*)?\.parquet$")
 _BATCH_ROWS = 8192
+_MOST_VOTES = 127
+"""For one expression: what a column of votes holds."""
 
 
 class HfParquet(Alone):
@@ -100,8 +111,7 @@ class HfParquet(Alone):
 
     def count_rows(self, name: str) -> int:
         """The rows that the files' footers state."""
-        footers = (pq.read_metadata(parquet_source(path)) for path in self._lists[name])
-        return sum(int(footer.num_rows) for footer in footers)
+        return sum(_rows_stated(path) for path in self._lists[name])
 
     def photo_key(self, photo: Photo) -> str:
         """Each row is a picture of its own."""
@@ -146,21 +156,22 @@ class HfParquet(Alone):
     ) -> RowBatch:
         count = batch.num_rows
         labels = batch.column("label")
-        raw = labels.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-        known = (raw >= 0) & (raw < len(reader.codes))
+        given = labels.is_valid().to_numpy(zero_copy_only=False)
+        # Of whatever type of whole numbers, which may have no -1 and none as large as int64's.
+        raw = labels.fill_null(0).to_numpy(zero_copy_only=False)
+        known = given & (raw >= 0) & (raw < len(reader.codes))
         rows = np.arange(done + 1, done + count + 1, dtype=np.int32)
         kept, bad = np.flatnonzero(known), np.flatnonzero(~known)
-        reasons = ["no_label" if labels[int(i)].as_py() is None else UNKNOWN_LABEL for i in bad]
-        rejected = rejected_table(
-            self.name, name, rows[bad].tolist(), reasons, [str(raw[i]) for i in bad]
-        )
+        reasons = [UNKNOWN_LABEL if given[i] else "no_label" for i in bad]
+        values = [str(raw[i]) if given[i] else "-1" for i in bad]
+        rejected = rejected_table(self.name, name, rows[bad].tolist(), reasons, values)
         paths = pa.array([f"{file}#{at + int(i)}" for i in kept], pa.string())
         table = kept_table(
             self.name,
             name,
             rows[kept],
             paths,
-            reader.codes[raw[kept]],
+            reader.codes[raw[kept].astype(np.int64)],
             votes=reader.votes(batch, kept),
         )
         return RowBatch(table, rejected)
@@ -171,10 +182,8 @@ class _ParquetPhotos:
 
     def __init__(self, path: Location) -> None:
         self.path = path
-        try:
+        with _whole(path):
             schema = pq.read_schema(parquet_source(path))
-        except (pa.ArrowInvalid, OSError) as error:
-            raise InputError(f"{path} is not a readable Parquet file; fetch it anew") from error
         lacking = [name for name in ("image", "label") if name not in schema.names]
         if lacking:
             raise InputError(
@@ -192,8 +201,11 @@ class _ParquetPhotos:
         self._starts: npt.NDArray[np.int64] | None = None
 
     def labels(self) -> Iterator[pa.RecordBatch]:
-        """Labels and votes, a batch of rows at a time, in file order."""
-        with pq.ParquetFile(parquet_source(self.path)) as file:
+        """Labels and votes, a batch of rows at a time, in file order.
+
+        Raises InputError where the file is damaged, as all that reads it does.
+        """
+        with _whole(self.path), pq.ParquetFile(parquet_source(self.path)) as file:
             yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=self._columns)
 
     def votes(self, batch: pa.RecordBatch, kept: npt.NDArray[np.intp]) -> pa.Array:
@@ -205,11 +217,13 @@ class _ParquetPhotos:
         votes = np.zeros((len(kept), len(VOTE_NAMES)), np.int8)
         if filled.any():
             cast = column.filter(pa.array(filled)).to_pylist()
-            if any(len(row) != len(self._vote_columns) or None in row for row in cast):
-                raise InputError(
-                    f"{self.path}: a row's votes aren't {len(self._vote_columns)} numbers, "
-                    "one for each name in vote_columns; write the file anew"
-                )
+            for row in cast:
+                if len(row) != len(self._vote_columns) or not all(map(_is_count, row)):
+                    raise InputError(
+                        f"{self.path}: a row's votes aren't {len(self._vote_columns)} numbers from "
+                        f"0 to {_MOST_VOTES}, one for each name in vote_columns, but "
+                        f"{str(row)[:80]}; write the file anew"
+                    )
             given = np.array(cast)
             for place, target in enumerate(self._vote_columns):
                 votes[filled, target] = given[:, place]
@@ -218,7 +232,7 @@ class _ParquetPhotos:
     def sizes(self) -> npt.NDArray[np.int64]:
         """Bytes of every picture in the file, -1 where there is none; shape (rows,)."""
         parts = []
-        with pq.ParquetFile(parquet_source(self.path)) as file:
+        with _whole(self.path), pq.ParquetFile(parquet_source(self.path)) as file:
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=["image"]):
                 lengths = pc.fill_null(pc.binary_length(batch.column("image").field("bytes")), -1)
                 parts.append(lengths.to_numpy(zero_copy_only=False).astype(np.int64))
@@ -227,14 +241,15 @@ class _ParquetPhotos:
     def picture(self, row: int) -> bytes | None:
         """The encoded bytes of row `row` of the file."""
         if self._starts is None:
-            meta = pq.read_metadata(parquet_source(self.path))
+            with _whole(self.path):
+                meta = pq.read_metadata(parquet_source(self.path))
             sizes = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
             self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         if not 0 <= row < self._starts[-1]:
             return None
         group = int(np.searchsorted(self._starts, row, side="right")) - 1
         if self._group is None or self._group[0] != group:
-            with pq.ParquetFile(parquet_source(self.path)) as file:
+            with _whole(self.path), pq.ParquetFile(parquet_source(self.path)) as file:
                 column = file.read_row_group(group, columns=["image"])["image"]
             self._group = (group, column.combine_chunks().field("bytes"))
         value = self._group[1][row - int(self._starts[group])].as_py()
@@ -243,6 +258,28 @@ class _ParquetPhotos:
     def forget(self) -> None:
         """Let go of the pictures that are held."""
         self._group = None
+
+
+@contextmanager
+def _whole(path: Location) -> Iterator[None]:
+    """Read a file; raises InputError where it is damaged or gone."""
+    try:
+        yield
+    except DAMAGED as error:
+        # What is wrong with a store as a whole is told in other words.
+        if storage_problem(error) is not None:
+            raise
+        raise InputError(f"{path} is not a readable Parquet file; fetch it anew") from error
+
+
+def _rows_stated(path: Location) -> int:
+    with _whole(path):
+        return int(pq.read_metadata(parquet_source(path)).num_rows)
+
+
+def _is_count(value: object) -> bool:
+    """Whether it is a number of votes: whole, and small enough for a vote's column."""
+    return isinstance(value, int | float) and 0 <= value <= _MOST_VOTES and value == int(value)
 
 
 def _files(root: Location) -> dict[str, list[Location]]:
@@ -269,7 +306,7 @@ def _codes_of(path: Location, schema: pa.Schema) -> npt.NDArray[np.int8]:
         names = json.loads(text)["info"]["features"]["label"]["names"] if text else None
     except (ValueError, KeyError, TypeError):
         names = None
-    if not names:
+    if not names or not isinstance(names, list):
         raise InputError(
             f"{path} doesn't name its classes (schema metadata huggingface, ClassLabel): "
             "save it with the datasets library and a ClassLabel feature"
@@ -291,8 +328,19 @@ def _vote_columns(path: Location, schema: pa.Schema) -> list[int]:
     text = (schema.metadata or {}).get(b"vote_columns")
     if "votes" not in schema.names or text is None:
         return []
+    try:
+        names = json.loads(text)
+    except ValueError:
+        names = None
+    kind = schema.field("votes").type
+    lists = pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list
+    if not isinstance(names, list) or not any(is_one(kind) for is_one in lists):
+        raise InputError(
+            f"{path}: the metadata vote_columns must be a JSON list of names, and each row of "
+            "votes a list of numbers; write the file anew"
+        )
     places = []
-    for name in json.loads(text):
+    for name in names:
         place = vote_place(str(name))
         if place is None:
             raise InputError(f"{path}: vote_columns names {name!r}, which is no known expression")

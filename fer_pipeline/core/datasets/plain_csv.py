@@ -168,10 +168,13 @@ class PlainCsv(PhotoFiles):
         path, person = self._column["path"], self._column["person"]
         pairs: list[tuple[str, str]] = []
         for rows in read_text_rows(self.path, self._fields, has_header=True, only=[path, person]):
-            named = ~columns.missing(rows.columns[person])
-            chosen = rows.columns.filter(pa.array(named))
-            people = pc.utf8_trim_whitespace(chosen[person]).to_pylist()
-            pairs += zip(_plain_paths(chosen[path]).to_pylist(), people, strict=True)
+            # Only an empty cell is nobody: people are called Na, None or Null.
+            people = pc.utf8_trim_whitespace(rows.columns[person])
+            named = pc.not_equal(people, "")
+            paths = _plain_paths(rows.columns[path])
+            pairs += zip(
+                paths.filter(named).to_pylist(), people.filter(named).to_pylist(), strict=True
+            )
         return people_of_photos(pairs)
 
     @cached_property

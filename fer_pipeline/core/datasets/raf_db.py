@@ -109,8 +109,9 @@ class RafDb(PhotoFiles):
             )
 
     def lists(self) -> Mapping[str, Sequence[Location]]:
-        """Train and test stand in one file."""
-        return {TRAIN: [self._list], TEST: [self._list]}
+        """Train and test stand in one file, beside folders of what is known of each face."""
+        found = [self._list, *filter(is_folder, self._note_folders.values())]
+        return {TRAIN: found, TEST: found}
 
     def roles(self) -> Mapping[str, Role]:
         """As dealt by RAF-DB's authors."""
@@ -119,10 +120,7 @@ class RafDb(PhotoFiles):
     def batches(self, names: Sequence[str] | None = None) -> Iterator[RowBatch]:
         """Every row of the list, typed or rejected; see `DataSet.batches`."""
         blocks = list(read_blank_rows(self._list, ("photo", "label")))
-        kinds = (_ATTRIBUTES,) if self.faces_are_cropped else (_ATTRIBUTES, _BOXES)
-        there = {
-            folder: frozenset(names_in(self.root / f"{self._base}{folder}")) for folder, _ in kinds
-        }
+        there = {kind: frozenset(names_in(path)) for kind, path in self._note_folders.items()}
         for name in names or (TRAIN, TEST):
             for rows in blocks:
                 yield self._typed(name, rows, there)
@@ -131,6 +129,12 @@ class RafDb(PhotoFiles):
         """The lines that begin with `test_`, or the others."""
         counts = count_first_fields(self._list).items()
         return sum(n for photo, n in counts if photo.startswith(_TEST_NAME) == (name == TEST))
+
+    @property
+    def _note_folders(self) -> Mapping[str, Location]:
+        """Where the small files of each kind that is read stand, if they are there."""
+        kinds = (_ATTRIBUTES,) if self.faces_are_cropped else (_ATTRIBUTES, _BOXES)
+        return {folder: self.root / f"{self._base}{folder}" for folder, _ in kinds}
 
     def _typed(self, name: str, rows: TextRows, there: _Names) -> RowBatch:
         is_test = _starts(rows.columns["photo"], _TEST_NAME)

@@ -4,6 +4,7 @@ Names come from listing a folder, never from asking for one file after the other
 (those of macOS too, `._1.jpg`) are nobody's photos and are left out.
 """
 
+import errno
 import itertools
 import os
 from collections.abc import Iterable, Iterator
@@ -12,10 +13,13 @@ from pathlib import Path
 from fer_pipeline.core.datasets.photo_files import folder_name
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.read_ahead import Stored, local_files, remote_files
-from fer_pipeline.core.storage import Location
+from fer_pipeline.core.storage import Location, is_file
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 """Endings of files that are taken for pictures where a folder is the list, in lower case."""
+
+_OF_A_HOME = ("run.lock", "index/file_list_index.parquet")
+"""Files that a home on this machine holds from its first run on, and one elsewhere."""
 
 _GLANCE = 1000
 """Names that are looked at to tell what a folder holds."""
@@ -32,10 +36,8 @@ def names_in(folder: Location) -> list[str]:
         else:
             found = folder.fs.ls(folder.path, detail=False)
             names = [name.rstrip("/").rpartition("/")[2] for name in found]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except PermissionError as error:
-        raise InputError(f"{folder} can't be read: {error.strerror or error}") from error
+    except OSError as error:
+        return _none(folder, error)
     return [name for name in names if not name.startswith(".")]
 
 
@@ -59,7 +61,7 @@ def folders_in(folder: Location) -> list[str]:
     try:
         if isinstance(folder, Path):
             with os.scandir(folder) as entries:
-                names = [entry.name for entry in entries if entry.is_dir()]
+                names = [entry.name for entry in entries if leads_to_folder(entry)]
         else:
             found = folder.fs.ls(folder.path, detail=True)
             names = [
@@ -67,11 +69,31 @@ def folders_in(folder: Location) -> list[str]:
                 for info in found
                 if info["type"] == "directory"
             ]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except PermissionError as error:
-        raise InputError(f"{folder} can't be read: {error.strerror or error}") from error
+    except OSError as error:
+        return _none(folder, error)
     return sorted(name for name in names if not name.startswith("."))
+
+
+def leads_to_folder(entry: "os.DirEntry[str]") -> bool:
+    """Whether a name is a folder or a symbolic link to one; a link to itself is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def is_home(folder: Location) -> bool:
+    """Whether a folder holds what runs wrote: a home in a data folder is no part of the data."""
+    return any(is_file(folder / name) for name in _OF_A_HOME)
+
+
+def _none(folder: Location, error: OSError) -> list[str]:
+    """No names where there is no folder; raises InputError where it may not be read."""
+    if isinstance(error, PermissionError):
+        raise InputError(f"{folder} can't be read: {error.strerror or error}") from error
+    if error.errno == errno.ELOOP or isinstance(error, FileNotFoundError | NotADirectoryError):
+        return []
+    raise error
 
 
 def is_picture(name: str) -> bool:

@@ -9,7 +9,13 @@ import pytest
 from fer_pipeline.core.bounds import UnreadableError
 from fer_pipeline.core.datasets import open_dataset
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.index import INDEX_FILE, REJECTED_FILE, build_index, lists_stamp
+from fer_pipeline.core.index import (
+    INDEX_FILE,
+    REJECTED_FILE,
+    build_index,
+    lists_stamp,
+    rejected_rows,
+)
 from fer_pipeline.core.manifest import build_manifest, read_manifest
 from fer_pipeline.core.storage import Location, as_location
 from fer_pipeline_tests.core.parquet_faces import write_split
@@ -73,7 +79,12 @@ def test_list_that_the_fast_reader_refuses_is_read_from_a_store_too(store):
     build_index(dataset, store / "index")
     with (store / "index" / INDEX_FILE).open("rb") as file:
         kept = pq.read_table(file)
-    assert kept["image_path"].to_pylist() == ["1/a.jpg", "1/\ufffd.jpg"]
+    assert kept["image_path"].to_pylist() == ["1/a.jpg"]
+    rejected = rejected_rows(store / "index").to_pylist()
+    assert [(row["row"], row["reason"]) for row in rejected] == [
+        (2, "wrong_field_count"),
+        (3, "unsafe_path"),
+    ]
     assert dataset.count_rows("manual_train") == 3
 
 

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from fer_pipeline.core.datasets import find_format, open_dataset
 from fer_pipeline.core.datasets.rows import dealt_list
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.index import lists_digest
 from fer_pipeline_tests.core.datasets.reading import all_rows, crop_statuses, rows_of
 from fer_pipeline_tests.core.datasets.tree_releases import ck_plus, drawn, sequence, write
 from fer_pipeline_tests.core.small_release import built
@@ -71,6 +72,9 @@ def test_label_without_frames_is_a_rejected_row(tmp_path):
     assert ("no_frames", "cohn-kanade-images/S999/001") in {
         (row["reason"], row["value"]) for row in rejected
     }
+    before = lists_digest(open_dataset(NAME, root))
+    write(root, "cohn-kanade-images/S999/001/S999_001_00000003.png", b"x")
+    assert lists_digest(open_dataset(NAME, root)) != before
 
 
 @pytest.mark.parametrize(

@@ -70,9 +70,11 @@ def test_pixels_are_rounded_and_missing_ones_null():
         "c:a.jpg",
         "~/a.jpg",
         "1/a\x00.jpg",
+        "1/a\nb.jpg",
+        "M\N{REPLACEMENT CHARACTER}ller/1.jpg",
     ],
 )
-def test_path_that_leaves_its_root_is_unsafe(path):
+def test_path_that_leaves_its_root_or_is_no_text_is_unsafe(path):
     assert unsafe_path(_text(path)).tolist() == [True]
 
 

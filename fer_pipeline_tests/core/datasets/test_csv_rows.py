@@ -25,9 +25,18 @@ def _read(path, has_header=False):
 
 
 def _expected(data, has_header=False):
+    """The rows, and how many there are; None where quotes are amiss."""
     text = data.decode("utf-8-sig", "replace")
     csv.field_size_limit(2**31 - 1)
-    rows = [fields for fields in csv.reader(io.StringIO(text, newline="")) if fields]
+    try:
+        read = csv.reader(io.StringIO(text, newline=""), strict=True)
+        rows = [fields for fields in read if fields]
+    except csv.Error:
+        return None
+    for fields in rows:
+        lines = ",".join(fields).replace("\r", "\n").split("\n")
+        if max((line.count(",") for line in lines[1:]), default=-1) >= len(rows[0]) - 1:
+            return None
     numbered = [
         (number, fields if len(fields) == len(NAMES) else ",".join(fields))
         for number, fields in enumerate(rows, 0 if has_header else 1)
@@ -121,6 +130,49 @@ def test_quoted_field_may_hold_commas_quotes_and_newlines(write):
 
 
 @pytest.mark.usefixtures("small_blocks")
+def test_plain_quotes_are_left_to_the_fast_reader(write, monkeypatch):
+    monkeypatch.setattr(csv_rows, "_exact_batches", None)
+    data = b"\xef\xbb\xbf" + b'"a",b,"c, d"\r\n1,"",3\n' * 50 + b'7,8,"9"'
+    found = _read(write(data))
+    assert [fields for _, fields in found[:2]] == [["a", "b", "c, d"], ["1", "", "3"]]
+    assert found[-1] == (101, ["7", "8", "9"])
+
+
+def _lines(changed):
+    lines = [f"{number}.jpg,x,y" for number in range(1, 401)]
+    for at, line in changed.items():
+        lines[at - 1] = line
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({120: '"120.jpg,x,y'}, 120),
+        ({120: '"120.jpg,x,y', 240: '"240.jpg,x,y'}, 120),
+        ({120: '"120.jpg,x,y', 240: '240.jpg",x,y'}, 120),
+        ({120: '120.jpg,x,"y', 121: '121.jpg,x,y"'}, 120),
+        ({120: '120.jpg,x,"y', 240: '240.jpg",x,y'}, 120),
+        ({1: '"1.jpg,x,y', 2: '2.jpg",x,y'}, 1),
+        ({400: '400.jpg,x,"y'}, 400),
+    ],
+)
+def test_stray_quote_names_its_line_instead_of_taking_rows_away(write, changed, line):
+    path = write(_lines(changed))
+    said = rf"list\.csv: the row that begins in line {line} has a quote too many"
+    with pytest.raises(InputError, match=said):
+        _read(path)
+    with pytest.raises(InputError, match=said):
+        count_lines(path)
+
+
+def test_stray_quotes_within_one_real_block_are_seen(write):
+    with pytest.raises(InputError, match="in line 120 has a quote too many"):
+        _read(write(_lines({120: '"120.jpg,x,y', 240: '"240.jpg,x,y'})))
+
+
+@pytest.mark.usefixtures("small_blocks")
 def test_text_that_is_no_utf8_keeps_its_row_and_number(write):
     path = write(b"1,2,3\n" * 40 + b"4,\xff\xfe,6\n" + b"7,8,9\n")
     found = _read(path)
@@ -175,7 +227,12 @@ def test_any_bytes_give_the_rows_that_an_exact_reader_finds(
 ):
     path = tmp_path / "list.csv"
     path.write_bytes(data)
-    expected, count = _expected(data, has_header)
+    expected = _expected(data, has_header)
     with mock.patch.multiple(csv_rows, _BLOCK_BYTES=block, _SLOW_BATCH_ROWS=batch):
-        assert _read(path, has_header) == expected
-    assert count_lines(path) == count
+        if expected is None:
+            for read in (_read, count_lines):
+                with pytest.raises(InputError):
+                    read(path)
+            return
+        assert _read(path, has_header) == expected[0]
+    assert count_lines(path) == expected[1]

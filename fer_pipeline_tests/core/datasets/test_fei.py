@@ -38,6 +38,16 @@ def test_person_is_the_same_in_every_folder_and_with_leading_zeros(tmp_path):
     assert len({row["list"] for row in kept}) == 1
 
 
+def test_home_in_the_root_and_a_link_to_itself_are_no_part_of_the_data(tmp_path):
+    root = fei(tmp_path, persons=1)
+    places = open_dataset(NAME, root).lists()
+    for name in ("run.lock", "settings.toml", "sheet.png"):
+        write(root, f"fer-home/{name}", b"")
+    (root / "loop").symlink_to("loop")
+    assert open_dataset(NAME, root).lists() == places
+    assert len(all_rows(open_dataset(NAME, root))[0]) == 2
+
+
 def test_picture_with_another_name_is_rejected(tmp_path):
     root = fei(tmp_path / "root", persons=1)
     for name in ("1c.jpg", "1-11.jpg", "mean.png", "0a.jpg", "\u0661a.jpg"):

@@ -1,5 +1,6 @@
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -109,6 +110,33 @@ def test_name_that_is_no_text_is_a_rejected_row(tmp_path):
     (tmp_path / "root" / "happy" / os.fsdecode(b"\xff.png")).write_bytes(b"")
     rejected = _index(tmp_path / "root", tmp_path)[3]
     assert [row["reason"] for row in rejected] == ["unsafe_path"]
+
+
+@pytest.mark.parametrize("split", ["", "train/"])
+def test_home_beside_the_classes_is_no_part_of_the_data(tmp_path, split):
+    root = tmp_path / "root"
+    write_pictures(root, [f"{split}{name}/{at}.png" for name in ("happy", "sad") for at in "123"])
+    before = _index(root, tmp_path)
+    home = root / "fer-home"
+    (home / "index").mkdir(parents=True)
+    for name in ("run.lock", "settings.toml", "1.png", "index/file_list_index.parquet"):
+        (home / name).write_bytes(b"")
+    # The one that was opened before the home was made, and one that is opened now.
+    for dataset in (before[0], opened("folders", root)):
+        kept, rejected = indexed_as(dataset, tmp_path / "again")[1:]
+        assert (kept, rejected) == before[2:]
+        assert home not in {place for places in dataset.lists().values() for place in places}
+
+
+def test_link_to_itself_is_a_row_that_stops_nothing(tmp_path):
+    root = tmp_path / "root"
+    write_pictures(root, ["train/happy/1.png", "train/sad/1.png"])
+    for place in ("train/happy/loop", "train/loop", "loop"):
+        (root / place).symlink_to(Path(place).name)
+    _, _, kept, rejected = _index(root, tmp_path)
+    assert len(kept) == 2
+    assert [row["reason"] for row in rejected] == ["not_a_picture"] * 3
+    assert find_format("folders").recognise(root)
 
 
 def test_a_new_photo_changes_the_digest_of_the_lists(tmp_path):

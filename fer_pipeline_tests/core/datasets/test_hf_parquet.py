@@ -148,8 +148,71 @@ def test_unknown_vote_column_is_an_input_error(tmp_path):
         open_dataset("hf-parquet", tmp_path)
 
 
-@pytest.mark.parametrize("votes", [[1], [1, 2, 3], [1, None]])
-def test_row_with_another_number_of_votes_is_an_input_error(tmp_path, votes):
+@pytest.mark.parametrize("text", [b"[", b"\xff", b"3", b'"anger"', b'{"anger": 1}', b"null"])
+def test_damaged_vote_columns_are_an_input_error_that_names_the_file(tmp_path, text):
+    path = write_split(tmp_path, "train", [0], votes=[[1]], vote_columns=["anger"])
+    table = pq.read_table(path)
+    metadata = {**table.schema.metadata, b"vote_columns": text}
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+    with pytest.raises(InputError, match=r"train\.parquet: the metadata vote_columns must be"):
+        open_dataset("hf-parquet", tmp_path)
+
+
+def test_votes_that_are_no_lists_are_an_input_error(tmp_path):
+    path = write_split(tmp_path, "train", [0], votes=[[1]], vote_columns=["anger"])
+    table = pq.read_table(path)
+    metadata = table.schema.metadata
+    table = table.set_column(2, "votes", pa.array(["1"])).replace_schema_metadata(metadata)
+    pq.write_table(table, path)
+    with pytest.raises(InputError, match="each row of votes a list of numbers"):
+        open_dataset("hf-parquet", tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint32", "uint64", "int8"])
+def test_labels_may_be_whole_numbers_of_any_type(tmp_path, kind):
+    path = write_split(tmp_path, "train", [0, 3, None, 7])
+    table = pq.read_table(path)
+    most = 2**64 - 1 if kind == "uint64" else 100
+    labels = pa.array([0, 3, None, most], kind)
+    table = table.set_column(1, "label", labels).replace_schema_metadata(table.schema.metadata)
+    pq.write_table(table, path)
+    _, _, kept, rejected = _index(tmp_path, tmp_path / "index")
+    assert [(row["row"], NAMES[row["expression"]]) for row in kept] == [
+        (1, "Anger"),
+        (2, "Happiness"),
+    ]
+    assert [(row["row"], row["reason"], row["value"]) for row in rejected] == [
+        (3, "no_label", "-1"),
+        (4, UNKNOWN_LABEL, str(most)),
+    ]
+
+
+@pytest.mark.parametrize("part", ["labels", "pictures"])
+def test_damaged_page_is_an_input_error_that_names_the_file(tmp_path, part):
+    path = write_split(tmp_path, "train", list(range(7)) * 50, row_group_size=400)
+    dataset = open_dataset("hf-parquet", tmp_path)
+    column = pq.read_metadata(path).row_group(0).column(2 if part == "labels" else 0)
+    data = bytearray(path.read_bytes())
+    start = column.dictionary_page_offset or column.data_page_offset
+    data[start : start + 60] = b"\xff" * 60
+    path.write_bytes(bytes(data))
+    said = pytest.raises(InputError, match=r"train\.parquet is not a readable Parquet file; fetch")
+    if part == "labels":
+        with said:
+            list(dataset.batches())
+        return
+    photos = [("train", "data/train.parquet#0")]
+    with said:
+        dataset.photo_sizes(photos)
+    with pytest.raises(InputError, match="fetch it anew"):
+        list(dataset.read_photos(photos))
+    path.write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="fetch it anew"):
+        dataset.count_rows("train")
+
+
+@pytest.mark.parametrize("votes", [[1], [1, 2, 3], [1, None], [1, 300], [-5, 1], [1, 128]])
+def test_row_whose_votes_are_no_counts_for_each_name_is_an_input_error(tmp_path, votes):
     write_split(tmp_path, "train", [0, 1], votes=[[1, 2], votes], vote_columns=["anger", "fear"])
     with pytest.raises(InputError, match=r"train\.parquet: a row's votes aren't 2 numbers"):
         _index(tmp_path, tmp_path / "index")

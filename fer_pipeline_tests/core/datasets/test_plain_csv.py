@@ -118,6 +118,18 @@ def test_box_is_all_four_numbers_or_none_and_text_is_refused(tmp_path):
     assert [(row["row"], row["reason"]) for row in rejected] == [(3, "not_a_number")]
 
 
+@pytest.mark.parametrize("name", ["NA", "null", "None", "nan", " n/a "])
+def test_person_of_any_name_is_a_person_and_only_an_empty_cell_is_nobody(tmp_path, name):
+    rows = [f"{at}.png,happy,{name}" for at in range(20)]
+    rows += [f"{at}.png,happy, " for at in range(20, 40)]
+    _write(tmp_path / "root", "path,label,who", *rows)
+    dataset, _, kept, _ = _index(tmp_path / "root", tmp_path, person="who")
+    groups = [dataset.photo_group((row["list"], row["image_path"])) for row in kept]
+    lists = {row["list"] for row in kept if int(row["image_path"][:-4]) < 20}
+    assert len(set(groups)) == 21
+    assert len(lists) == 1
+
+
 def test_all_photos_of_a_person_stand_on_one_side(tmp_path):
     rows = [f"{at}.png,happy,person {at % 12}" for at in range(60)]
     # In photo 0 stand two people: where the one is, the other has to be.

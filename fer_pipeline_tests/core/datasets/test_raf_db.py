@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from fer_pipeline.core.datasets import find_format, open_dataset
 from fer_pipeline.core.datasets.base import Role, cropped_faces
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.index import lists_digest, lists_stamp
 from fer_pipeline_tests.core.datasets.reading import all_rows, crop_statuses, rows_of
 from fer_pipeline_tests.core.datasets.tree_releases import (
     ATTRIBUTES,
@@ -48,6 +49,30 @@ def test_originals_are_photos_with_the_listed_boxes(tmp_path):
     kept, _ = rows_of(NAME, raf_db(tmp_path / "root"), tmp_path / "index", pictures="original")
     box = [kept[0][side] for side in ("face_x", "face_y", "face_width", "face_height")]
     assert (kept[0]["image_path"], box) == ("Image/original/train_00001.jpg", [40, 31, 120, 120])
+
+
+@pytest.mark.parametrize(
+    ("pictures", "folder", "is_seen"),
+    [
+        ("aligned", "manual", True),
+        ("aligned", "boundingbox", False),
+        ("original", "boundingbox", True),
+    ],
+)
+def test_annotations_that_are_unpacked_later_are_a_change_of_the_lists(
+    tmp_path, pictures, folder, is_seen
+):
+    root = raf_db(tmp_path / "root")
+    dataset = open_dataset(NAME, root, None, {"raf-db.pictures": pictures})
+    known = [(lists_stamp(dataset), lists_digest(dataset))]
+    away = (root / "Annotation" / folder).rename(tmp_path / "away")
+    known.append((lists_stamp(dataset), lists_digest(dataset)))
+    (root / "Annotation" / folder).mkdir()
+    for file in sorted(away.iterdir())[:1]:
+        file.rename(root / "Annotation" / folder / file.name)
+    known.append((lists_stamp(dataset), lists_digest(dataset)))
+    assert len({stamp for stamp, _ in known}) == (3 if is_seen else 1)
+    assert len({digest for _, digest in known}) == (3 if is_seen else 1)
 
 
 @pytest.mark.parametrize("text", ["", "1 2 3", "1 2 3 4 5", "a b c d", "nan 1 2 3", "1e300 1 2 3"])
