@@ -16,6 +16,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.starter import STARTER
 from fer_pipeline.logs import write_log
 from fer_pipeline.options import Home, Model
+from fer_pipeline.origins import LOOPBACK_NAMES, is_loopback
 from fer_pipeline.settings import Settings
 from fer_pipeline.terminal import say
 from fer_pipeline.tracking_server import asked_by_a_person
@@ -45,7 +46,6 @@ def serve(
 
     FER_SERVE_TOKEN sets the token that must be sent then, as `Authorization: Bearer TOKEN`.
     """
-    from fer_pipeline.service.access import LOOPBACK_NAMES, is_loopback
     from fer_pipeline.service.app import create_app
 
     settings = Settings.load(home=home)

@@ -1,9 +1,10 @@
 """Frames of a camera over a WebSocket: one picture in, its faces out, followed over the frames.
 
 The other end is `page/server.js` and `page/camera.js`. A connection begins with a text message,
-`{"token": "..."}`; the service answers with its bounds. Then each binary message, a picture, gets
-one answer, in turn: a client that sends the next frame only when the answer is there loses frames
-and never lags.
+`{"token": "..."}`, since a page can't send headers; where the handshake has the token as
+`Authorization: Bearer`, which a proxy may add, it may be any. The service answers with its bounds.
+Then each binary message, a picture, gets one answer, in turn: a client that sends the next frame
+only when the answer is there loses frames and never lags.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from fer_pipeline.core.bounds import UnreadableError
 from fer_pipeline.core.tracks import FaceTracks
+from fer_pipeline.service.access import is_token
 from fer_pipeline.service.bodies import Asked
 from fer_pipeline.service.limits import Limits
 from fer_pipeline.service.room import FullError, Room
@@ -50,10 +52,6 @@ def live_routes(room: Room, token: str | None, limits: Limits) -> APIRouter:
     @router.websocket("/live")
     async def live(socket: WebSocket) -> None:
         nonlocal under_way
-        # Other sites may open a WebSocket to any address; a browser says from where.
-        if not _same_origin(socket.headers):
-            await socket.close(POLICY)
-            return
         # Who went away may do so at any moment, also while it is told why it is to go.
         with suppress(WebSocketDisconnect):
             await socket.accept()
@@ -73,7 +71,7 @@ def live_routes(room: Room, token: str | None, limits: Limits) -> APIRouter:
 
 
 async def _greeted(socket: WebSocket, token: str | None) -> None:
-    """Take the first message; ends without the token that is wanted."""
+    """Take the first message; ends where neither it nor the handshake has the token."""
     try:
         async with asyncio.timeout(_GREETING_SECONDS):
             message = await _received(socket)
@@ -85,8 +83,16 @@ async def _greeted(socket: WebSocket, token: str | None) -> None:
         raise _EndError(POLICY, 'The first message is {"token": "..."}.') from error
     # JSON may hold halves of letters, which have no bytes.
     sent = given.encode(errors="replace") if isinstance(given, str) else b""
-    if token is not None and not hmac.compare_digest(sent, token.encode()):
+    if token is None or _knows(socket.headers, token):
+        return
+    if not hmac.compare_digest(sent, token.encode()):
         raise _EndError(WANTS_TOKEN, "That is not the token of this service.")
+
+
+def _knows(headers: Mapping[str, str], token: str) -> bool:
+    """Whether the handshake has the token: a proxy adds it for those who gave it a password."""
+    scheme, _, sent = headers.get("authorization", "").partition(" ")
+    return scheme.lower() == "bearer" and is_token(sent, token)
 
 
 async def _follow(socket: WebSocket, room: Room, limits: Limits) -> None:
@@ -136,12 +142,3 @@ async def _received(socket: WebSocket) -> Mapping[str, Any]:
     if message["type"] == "websocket.disconnect":
         raise WebSocketDisconnect(message.get("code", 1005), message.get("reason"))
     return message
-
-
-def _same_origin(headers: Mapping[str, str]) -> bool:
-    """Whether a browser's page comes from this service; programs that are none say nothing."""
-    origin = headers.get("origin")
-    if origin is None:
-        return True
-    _, _, asked_for = origin.lower().partition("://")
-    return bool(asked_for) and asked_for == headers.get("host", "").lower()

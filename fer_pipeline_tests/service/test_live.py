@@ -150,6 +150,16 @@ def test_without_the_token_nothing_is_read(small: Client, greeting: str | bytes,
         assert ending(socket)[0] == code
 
 
+def test_a_proxy_may_send_the_token_with_the_handshake(small: Client) -> None:
+    for sent, found in ((TOKEN, True), ("guess", False)):
+        header = f"Bearer {sent.encode().decode('latin-1')}"
+        with opened(small, "", Authorization=header) as socket:
+            if found:
+                assert "frames_per_second" in json.loads(socket.recv())
+            else:
+                assert ending(socket)[0] == 4401
+
+
 def test_one_camera_too_many_is_told_so_and_a_place_is_free_again(small: Client) -> None:
     with ready(small), ready(small), opened(small) as third:
         assert ending(third) == (1013, "2 cameras are watched already.")
