@@ -18,7 +18,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.types import Message, Receive, Scope, Send
 
-from fer_pipeline.core.bounds import UnreadableError
+from fer_pipeline.core.bounds import Bounds, UnreadableError
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.tracks import FaceTracks
 from fer_pipeline.core.video import Frame, Video, open_video
@@ -166,6 +166,7 @@ class _Reading:
             raise HTTPException(
                 413, f"frames of {video.width}x{video.height} pixels, more than {pixels}"
             )
+        video.bounds = Bounds(max_pixels=pixels)
         return video
 
     def _next(self) -> MomentLine | EndLine | None:

@@ -10,14 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fer_pipeline.core.recogniser import Recogniser
-from fer_pipeline.core.video import open_video
+from fer_pipeline.core.video import Video, open_video
 from fer_pipeline.service import videos
 from fer_pipeline.service.app import create_app
 from fer_pipeline.service.limits import Limits
 from fer_pipeline.service.work import Work
+from fer_pipeline_tests.core.films import Capture
 from fer_pipeline_tests.service.moving import write_film
 from fer_pipeline_tests.service.running import Answer, Client, form, running
 
@@ -126,6 +128,19 @@ def test_other_bodies_are_refused(service: Client, film: bytes) -> None:
     assert service.ask("POST", "/video", film, "video/webm").status == 415
     cut = form({"video": film})
     assert service.ask("POST", "/video", cut[0][:-40], cut[1]).detail.startswith("the form ends")
+
+
+def test_a_video_whose_frames_grow_beyond_the_bound_ends_there(
+    recogniser: Recogniser, kept: Path, film: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = [(at * 0.5, np.zeros((side, side, 3), np.uint8)) for at, side in enumerate((9, 9, 11))]
+    grown = Video("calls", Capture(frames), camera=False, seconds=None)
+    monkeypatch.setattr(videos, "open_video", lambda _: grown)
+    with running(create_app(recogniser, replace(LIMITS, pixels=100))) as client:
+        *_, last = lines(sent(client, film))
+    reason = "calls goes on with frames of 11x11 pixels, more than 100"
+    assert last == {"end": {"readings": 2, "reason": reason}}
+    until_gone(kept)
 
 
 def test_a_video_that_is_too_long_is_refused_before_it_is_read(
