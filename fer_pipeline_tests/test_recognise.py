@@ -227,6 +227,8 @@ def test_hostile_files_are_rows_and_not_the_end(here: Here, tmp_path: Path) -> N
         (("two.jpg", "--model", "none.keras"), "none.keras is no file: give a .keras file"),
         (("two.jpg", "--model", "~nosuchuser/x"), "~nosuchuser/x stands in the home folder of"),
         (("two.jpg", "--model", "models:/none@champion"), "models:/none@champion isn't known to"),
+        (("two.jpg", "--model", ""), "the name of the model is empty: give 'starter', a .keras"),
+        (("",), "an input has no name: give pictures, videos, or folders of them"),
         (("two.jpg", "--csv", "."), "is a folder: --csv takes the name of a file"),
         (("two.jpg", "--annotate", "two.jpg"), "is no folder: --annotate takes one"),
         (("two.jpg", "--annotate", "two.jpg/drawn"), "can't be made (Not a directory)"),
