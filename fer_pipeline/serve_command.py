@@ -106,9 +106,11 @@ def _bound(host: str, port: int) -> socket.socket:
         bound = socket.socket(family, kind, protocol)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        # A name that is no name of a machine isn't even looked up.
+        reason = error.strerror if isinstance(error, OSError) else "no name of a machine"
         raise InputError(
-            f"port {port} on {host} can't be used ({error.strerror}): give another --port, or "
+            f"port {port} on {host} can't be used ({reason}): give another --port, or "
             "another --host"
         ) from error
     return bound
