@@ -89,6 +89,11 @@ def find_inputs(given: Sequence[str], *, without: Path | None = None) -> Inputs:
     return Inputs(tuple(_each_in_its_place(files.values())), skipped)
 
 
+def as_png(place: Path) -> Path:
+    """Where the copy stands that would stand at `place`, if it is a PNG."""
+    return place if place.suffix.lower() == ".png" else place.with_name(f"{place.name}.png")
+
+
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
@@ -102,7 +107,7 @@ def _input(file: Path, place: Path) -> Input:
     if is_video(file):
         return Input(path, place, video=True)
     if file.suffix.lower() not in KEPT_FORMATS:
-        place = place.with_name(f"{place.name}.png")
+        place = as_png(place)
     return Input(path, place, video=False)
 
 
