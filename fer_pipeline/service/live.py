@@ -25,6 +25,7 @@ from fer_pipeline.service.bodies import Asked
 from fer_pipeline.service.limits import Limits
 from fer_pipeline.service.room import FullError, Room
 from fer_pipeline.service.schemas import FrameAnswer
+from fer_pipeline.service.work import Work
 
 POLICY = 1008
 TOO_LARGE = 1009
@@ -58,6 +59,7 @@ def live_routes(room: Room, token: str | None, limits: Limits) -> APIRouter:
             try:
                 await _greeted(socket, token)
                 if under_way >= limits.cameras:
+                    socket.app.state.work.metrics.refused.inc()
                     raise _EndError(TRY_LATER, f"{limits.cameras} cameras are watched already.")
                 under_way += 1
                 try:
@@ -99,16 +101,19 @@ async def _follow(socket: WebSocket, room: Room, limits: Limits) -> None:
     bounds = {"frames_per_second": limits.frames_per_second, "frame_bytes": limits.frame_bytes}
     await socket.send_json(bounds)
     tracks = FaceTracks()
+    work: Work = socket.app.state.work
     async for frame in _frames(socket, limits):
         start = time.perf_counter()
         ask = functools.partial(Asked, frame, whole=False, small=False)
         try:
             with room.enter() as place:
                 async with asyncio.timeout(limits.seconds):
-                    found = await socket.app.state.work.read(ask, place)
+                    found = await work.read(ask, place)
         except TimeoutError as error:
+            work.metrics.timed_out.inc()
             raise _EndError(TRY_LATER, "The server takes too long: try again later.") from error
         except FullError as error:
+            work.metrics.refused.inc()
             raise _EndError(TRY_LATER, "The server is busy: try again in a moment.") from error
         except UnreadableError as error:
             await socket.send_json({"problem": f"The frame can't be read: {error}."})

@@ -88,6 +88,16 @@ def test_moments_are_read_as_the_library_reads_their_frames(
     until_gone(kept)
 
 
+def test_faces_of_a_video_are_counted(recogniser: Recogniser, film: bytes) -> None:
+    with running(create_app(recogniser, LIMITS)) as client:
+        _, *moments, _ = lines(sent(client, film, every="0.4"))
+        counted = client.metrics()
+    faces = [len(moment["faces"]) for moment in moments]
+    assert counted['fer_faces_total{status="ok"}'] == sum(faces) > 0
+    assert counted["fer_batch_faces_sum"] == sum(faces)
+    assert counted["fer_batch_faces_count"] == len(faces)
+
+
 def test_a_face_that_is_away_for_long_is_another_one(service: Client, film: bytes) -> None:
     _, *moments, _ = lines(sent(service, film, every="0.2"))
     tracks = [face["track"] for moment in moments for face in moment["faces"]]
@@ -164,8 +174,10 @@ def test_who_goes_away_takes_the_video_along_and_leaves_the_place_to_others(
         while not list(kept.iterdir()):
             assert time.monotonic() < deadline
             time.sleep(0.01)
+        before = service.metrics()["fer_refused_total"]
         refused = sent(service, film)
         assert (refused.status, refused.headers["retry-after"]) == (503, "10")
+        assert service.metrics()["fer_refused_total"] == before + 1
         assert refused.detail.startswith("1 video is read already")
         line.sendall(body[-100:])
         assert line.recv(100).startswith(b"HTTP/1.1 200")
@@ -189,6 +201,7 @@ def test_a_video_that_comes_byte_by_byte_is_not_waited_for(recogniser: Recognise
             line.sendall(b"\r")
             with suppress(TimeoutError):
                 told = line.recv(100)
+        assert client.metrics()["fer_timed_out_total"] == 1
     assert told.startswith(b"HTTP/1.1 408")
 
 
