@@ -63,7 +63,7 @@ def find_inputs(given: Sequence[str], *, without: Path | None = None) -> Inputs:
         path = Path(word)
         if word == STDIN:
             files.setdefault(word, Input(word, Path("stdin.png"), video=False))
-        elif not word.strip():
+        elif not word:
             raise InputError("an input has no name: give pictures, videos, or folders of them")
         elif not _exists(path):
             raise InputError(
