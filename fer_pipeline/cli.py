@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from fer_pipeline.champion_commands import champion_app
-from fer_pipeline.core.disk import disk_problem
+from fer_pipeline.core.disk import disk_problem, path_problem
 from fer_pipeline.core.errors import BusyError, InputError
 from fer_pipeline.core.overrides import read_overrides
 from fer_pipeline.core.storage import storage_problem
@@ -292,7 +292,7 @@ def main() -> None:
     except BusyError as error:
         _end_with(str(error), head="busy:", code=1)
     except Exception as error:
-        problem = storage_problem(error) or server_problem(error)
+        problem = storage_problem(error) or server_problem(error) or path_problem(error)
         if problem is not None:
             _end_with(problem)
         problem = disk_problem(error, os.environ.get("FER_HOME", DEFAULT_HOME))

@@ -78,13 +78,14 @@ def opened_outputs(
             raise InputError(f"--out and --jsonl both name {out}: write to two files")
         if out is not None:
             outputs.video = stack.enter_context(writing_video(out, video.fps or USUAL_RATE))
-        if jsonl is not None:
-            outputs.lines = stack.enter_context(_opened_lines(jsonl))
         if port is not None:
             from fer_pipeline.live_page import LivePage, serving
 
             outputs.page = LivePage(video.name, model)
             outputs.address = stack.enter_context(serving(outputs.page, port))
+        if jsonl is not None:
+            # At last: what an earlier one left there is gone then.
+            outputs.lines = stack.enter_context(_opened_lines(jsonl))
         yield outputs
 
 

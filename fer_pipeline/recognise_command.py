@@ -22,7 +22,7 @@ from rich.table import Column, Table
 
 from fer_pipeline.core.crop import Status
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.recognition_inputs import STDIN, Inputs, find_inputs
+from fer_pipeline.core.recognition_inputs import STDIN, Inputs, as_png, find_inputs
 from fer_pipeline.options import Home, Json, Model
 from fer_pipeline.terminal import print_json, say
 
@@ -164,15 +164,15 @@ def _check_places(found: Inputs, csv: Path | None, annotate: Path | None) -> Non
         ) from error
     for one in found.files:
         copy = annotate / one.place
-        identity = _identity(copy)
-        if identity is None:
-            continue
-        if identity in originals:
-            raise InputError(
-                f"the copy of {one.path} would take the place of {originals[identity]}: "
-                "give --annotate another folder"
-            )
-        if copy.is_dir() != one.video:
+        # One that is too long for JPEG stands in the second place.
+        for place in dict.fromkeys([copy] if one.video else [copy, as_png(copy)]):
+            original = originals.get(_identity(place))
+            if original is not None:
+                raise InputError(
+                    f"the copy of {one.path} would take the place of {original}: "
+                    "give --annotate another folder"
+                )
+        if _identity(copy) is not None and copy.is_dir() != one.video:
             raise InputError(
                 f"{copy} is in the way of the copy of {one.path}: give --annotate another folder"
             )

@@ -7,6 +7,7 @@ of its registry.
 from pathlib import Path
 from typing import Self
 
+from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.recogniser import Face, Image, Order, Reading
 from fer_pipeline.core.recogniser import Recogniser as FileRecogniser
 from fer_pipeline.core.starter import STARTER, starter_file
@@ -24,8 +25,17 @@ def is_local(model: str) -> bool:
 
 
 def local_file(model: str) -> Path:
-    """The place on this machine that a model's name means, which may begin with `~` or file://."""
-    return expanded(model.removeprefix("file://"))
+    """The place on this machine that a model's name means, which may begin with `~` or file://.
+
+    Raises InputError for an empty name.
+    """
+    name = model.removeprefix("file://")
+    if not name.strip():
+        raise InputError(
+            f"the name of the model is empty: give {STARTER!r}, a .keras file, the folder of one, "
+            "or an address such as models:/NAME/1"
+        )
+    return expanded(name)
 
 
 class Recogniser(FileRecogniser):

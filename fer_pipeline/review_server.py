@@ -3,7 +3,6 @@
 What the page shows is in `app`; here is how Streamlit is started, and who may reach it.
 """
 
-import ipaddress
 import os
 import sys
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from rich.console import Console
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.study import studies_in
 from fer_pipeline.logs import VARIABLE, write_log
+from fer_pipeline.origins import is_loopback
 from fer_pipeline.server_processes import check_free, run_servers
 from fer_pipeline.settings import Settings
 
@@ -46,7 +46,7 @@ def serve_review(
     """
     write_log(settings.log_format)
     behind = None if url is None else _public(url)
-    if not (_is_loopback(host) or settings.review_password):
+    if not (is_loopback(host) or settings.review_password):
         raise InputError(
             f"others can reach {host}: set a password in FER_REVIEW_PASSWORD, or leave --host out"
         )
@@ -98,10 +98,3 @@ def _environment(settings: Settings) -> dict[str, str]:
     if settings.state is not None:
         found["FER_STATE"] = str(settings.state)
     return found
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

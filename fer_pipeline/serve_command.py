@@ -16,6 +16,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.starter import STARTER
 from fer_pipeline.logs import write_log
 from fer_pipeline.options import Home, Model
+from fer_pipeline.origins import LOOPBACK_NAMES, is_loopback
 from fer_pipeline.settings import Settings
 from fer_pipeline.terminal import say
 from fer_pipeline.tracking_server import asked_by_a_person
@@ -45,7 +46,6 @@ def serve(
 
     FER_SERVE_TOKEN sets the token that must be sent then, as `Authorization: Bearer TOKEN`.
     """
-    from fer_pipeline.service.access import LOOPBACK_NAMES, is_loopback
     from fer_pipeline.service.app import create_app
 
     settings = Settings.load(home=home)
@@ -106,9 +106,11 @@ def _bound(host: str, port: int) -> socket.socket:
         bound = socket.socket(family, kind, protocol)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        # A name that is no name of a machine isn't even looked up.
+        reason = error.strerror if isinstance(error, OSError) else "no name of a machine"
         raise InputError(
-            f"port {port} on {host} can't be used ({error.strerror}): give another --port, or "
+            f"port {port} on {host} can't be used ({reason}): give another --port, or "
             "another --host"
         ) from error
     return bound

@@ -9,11 +9,17 @@ from rich.console import Console
 
 from fer_pipeline.instance import close_runs_of_the_home, environment, prepare_home
 from fer_pipeline.moved_home import artifact_root, follow_home
+from fer_pipeline.origins import LOOPBACK_NAMES, is_loopback
 from fer_pipeline.server_processes import check_free, run_servers
 from fer_pipeline.settings import Settings
+from fer_pipeline.terminal import say
 from fer_pipeline.tracking_server import shown_tracking_uri, tracking_uri
 
 _LOOPBACK = ("127.0.0.1", "localhost")
+_OPEN_TO_ALL = (
+    "no password is asked for: whoever reaches {host} can start programs here, as you, and delete "
+    "what this home holds; leave --host out where not all of them may"
+)
 
 
 def serve_ui(settings: Settings, host: str, port: int, mlflow_port: int, console: Console) -> None:
@@ -23,6 +29,8 @@ def serve_ui(settings: Settings, host: str, port: int, mlflow_port: int, console
     """
     for wanted in (port, mlflow_port):
         check_free(host, wanted, "--port and --mlflow-port others")
+    if not is_loopback(host):
+        say(console, _OPEN_TO_ALL.format(host=host), head="Warning", style="bold red")
     prepare_home(settings)
     close_runs_of_the_home(settings)
     commands = {
@@ -36,6 +44,10 @@ def serve_ui(settings: Settings, host: str, port: int, mlflow_port: int, console
     variables = environment(settings)
     if settings.mlflow_tracking_uri is None:
         variables["FER_MLFLOW_UI_URL"] = f"http://{host}:{mlflow_port}"
+    if not variables.get("FER_WEB_HOSTS"):
+        # By what names others know this machine can't be told from here.
+        names = LOOPBACK_NAMES | {host} if is_loopback(host) else {"*"}
+        variables["FER_WEB_HOSTS"] = ",".join(sorted(names))
     served = settings.mlflow_tracking_uri is None
     mlflow = f"http://{host}:{mlflow_port}" if served else shown_tracking_uri(settings)
     addresses = {"Dagster": f"http://{host}:{port}", "MLflow ": mlflow}
@@ -44,7 +56,14 @@ def serve_ui(settings: Settings, host: str, port: int, mlflow_port: int, console
 
 def _dagster(host: str, port: int) -> list[str]:
     return [
-        *(sys.executable, "-m", "dagster", "dev", "-m", "fer_pipeline.definitions"),
+        *(
+            sys.executable,
+            "-m",
+            "fer_pipeline.dagster_dev",
+            "dev",
+            "-m",
+            "fer_pipeline.definitions",
+        ),
         *("-h", host, "-p", str(port)),
     ]
 

@@ -5,6 +5,7 @@ from pydantic import BaseModel, Field, SecretStr
 from fer_pipeline.service.limits import Limits
 
 _USUAL = Limits()
+_DAY = 86_400.0
 
 
 class ServiceSettings(BaseModel):
@@ -23,7 +24,10 @@ class ServiceSettings(BaseModel):
         _USUAL.faces, ge=1, description="Faces that the service reads in a picture at most."
     )
     serve_seconds: float = Field(
-        _USUAL.seconds, gt=0, description="The service answers within these seconds, or refuses."
+        _USUAL.seconds,
+        gt=0,
+        le=_DAY,
+        description="The service answers within these seconds, or refuses.",
     )
     serve_waiting: int = Field(
         _USUAL.waiting, ge=1, description="Requests that the service has under way at most."

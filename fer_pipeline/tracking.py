@@ -395,4 +395,9 @@ def _model_name(folder: Location, address: str) -> str:
     found = files_in(folder, f"**/{MODEL_FILE}")
     if not found:
         raise InputError(f"{address} holds no {MODEL_FILE}: it isn't a model of this pipeline")
+    if len(found) > 1:
+        names = " and ".join(relative_name(file, folder) for file in found[:2])
+        raise InputError(
+            f"{address} holds {len(found):,} models, such as {names}: give the file of one"
+        )
     return relative_name(found[0], folder)

@@ -1,33 +1,71 @@
-"""Dagster's web server, answering only to the names in FER_WEB_HOSTS; its log in FER_LOG_FORMAT.
+"""Dagster's web server, for its own pages only; its log in FER_LOG_FORMAT.
 
-A page of another site can have its own name resolve to this machine and would then be of one origin
-with Dagster's pages, which launch runs. Dagster itself answers to any name.
+Dagster itself answers to any name and to any page, and does what a query asks however it comes: a
+picture in a page of the web, whose address is a query to this machine, would start runs and delete
+assets. A page whose own name was made to point at this machine would be of one origin with
+Dagster's, and is refused by that name: FER_WEB_HOSTS lists those that are answered to, `*` any.
 """
 
 import os
 
 from dagster_webserver import app, cli
 from dagster_webserver.webserver import DagsterWebserver
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fer_pipeline.logs import write_log_of_environment
+from fer_pipeline.origins import LOOPBACK_NAMES, host_of, is_foreign
 
-_LOOPBACK = "localhost,127.0.0.1"
+HOSTS = "FER_WEB_HOSTS"
+ANY = "*"
 
 
-class _OwnNamesOnly(DagsterWebserver):  # type: ignore[type-arg]
+class OwnPagesOnly:
+    """ASGI middleware that refuses other names, and what pages of other origins ask for."""
+
+    def __init__(self, app: ASGIApp, names: frozenset[str]) -> None:
+        """Pass on to `app` what asks for one of these names, whatever the port."""
+        self._app, self._names = app, names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        problem = None if scope["type"] == "lifespan" else self._problem(scope)
+        if problem is None:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await PlainTextResponse(f"{problem}\n", 400)(scope, receive, send)
+
+    def _problem(self, scope: Scope) -> str | None:
+        headers = Headers(scope=scope)
+        if not (ANY in self._names or host_of(headers) in self._names):
+            return f"Unknown host: ask {', '.join(sorted(self._names))}, or list it in {HOSTS}."
+        queried = scope["type"] == "websocket" or scope["path"].rstrip("/").endswith("/graphql")
+        reads = scope.get("method") in ("GET", "HEAD")
+        if is_foreign(headers) and (queried or not reads):
+            return "A page of another site asks."
+        if queried and reads and "text/html" not in headers.get("accept", ""):
+            # Of pictures of a page, browsers don't say where they stand unless there is TLS.
+            return "Send queries with POST."
+        return None
+
+
+class _OwnWebserver(DagsterWebserver):  # type: ignore[type-arg]
     def build_middleware(self) -> list[Middleware]:
-        """Dagster's own, behind one that refuses other names in the header Host with 400."""
-        names = os.environ.get("FER_WEB_HOSTS") or _LOOPBACK
-        hosts = [name.strip() for name in names.split(",") if name.strip()]
-        return [Middleware(TrustedHostMiddleware, allowed_hosts=hosts), *super().build_middleware()]
+        """Dagster's own, behind one that refuses what isn't asked by its pages."""
+        listed = os.environ.get(HOSTS, "").split(",")
+        names = frozenset(name.strip().lower() for name in listed if name.strip())
+        own = Middleware(OwnPagesOnly, names=names or LOOPBACK_NAMES)
+        return [own, *super().build_middleware()]
 
 
 def main() -> None:
     """Run `dagster-webserver` with the options of this process."""
     write_log_of_environment()
-    app.DagsterWebserver = _OwnNamesOnly  # type: ignore[attr-defined]
+    app.DagsterWebserver = _OwnWebserver  # type: ignore[attr-defined]
     cli.main()  # type: ignore[no-untyped-call]
 
 

@@ -85,6 +85,9 @@ def _odd_photos() -> dict[str, bytes]:
         "photo.bmp": encoded(pixels, "BMP"),
         "lossless.webp": encoded(pixels, "WEBP", lossless=True),
     }
+    for number, shape in enumerate([(24, 640), (640, 24), (80, 640), (150, 900)]):
+        grain = np.random.default_rng(number).integers(0, 256, (*shape, 3)).astype(np.uint8)
+        found[f"long-{number}.png"] = encoded(grain)
     for kind in ("GIF", "PNG", "WEBP", "TIFF"):
         name = f"frames.{kind.lower()}"
         found[name] = _saved(frames[0], kind, save_all=True, append_images=frames[1:])

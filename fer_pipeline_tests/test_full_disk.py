@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from fer_pipeline.core.disk import disk_problem, is_full
+from fer_pipeline.core.disk import disk_problem, is_full, path_problem
 from fer_pipeline.core.files import publish_bytes
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
@@ -176,6 +176,13 @@ def test_forbidden_file_is_named_and_other_errors_are_not_told() -> None:
     assert "/lists/training.csv can't be used (Permission denied)" in str(disk_problem(error, "h"))
     assert disk_problem(ValueError("other"), "home") is None
     assert disk_problem(FileNotFoundError(errno.ENOENT, "none", "x"), "home") is None
+
+
+def test_path_that_is_no_place_of_a_file_is_told_with_where_something_was_to_be_put() -> None:
+    moved = IsADirectoryError(errno.EISDIR, "Is a directory", "x.tmp", None, "/out/x")
+    assert path_problem(moved) == "/out/x can't be used (Is a directory): give another path"
+    assert path_problem(FileNotFoundError(errno.ENOENT, "none", "x")) is None
+    assert path_problem(OSError(errno.ENOTDIR, "of no name")) is None
 
 
 def test_published_file_that_finds_no_room_says_where_and_leaves_nothing(

@@ -1,6 +1,7 @@
 """Hostile and odd files as rows of a list, through the real stages, in a bounded worker."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -46,6 +47,8 @@ class Passed:
     seconds: Sequence[float]
     log: str
     photos: Path
+    detects: bool
+    """Whether the faces are YuNet's, not the list's."""
 
 
 def _through_the_stages(root: Path, folder: Path, names: Sequence[str], detect: str) -> Passed:
@@ -71,7 +74,7 @@ def _through_the_stages(root: Path, folder: Path, names: Sequence[str], detect: 
     paths = faces["image_path"].to_pylist()
     assert [row["face_id"] for row in statuses] == faces["face_id"].to_pylist()
     rows = dict(zip(paths, statuses, strict=True))
-    return Passed(rows, told["seconds"], ended.stderr, root / MANUAL_PHOTOS)
+    return Passed(rows, told["seconds"], ended.stderr, root / MANUAL_PHOTOS, detect == "always")
 
 
 @pytest.fixture(scope="module", params=["listed", "always"])
@@ -137,6 +140,17 @@ def _check_sizes(passed: Passed) -> None:
 
 def test_each_file_ends_in_a_status_in_bounded_time_memory_and_words(made: Passed) -> None:
     _check(made)
+
+
+def test_boxes_are_places_of_some_size(made: Passed) -> None:
+    for name, row in made.rows.items():
+        box = [row[f"box_{side}"] for side in ("x", "y", "width", "height")]
+        if row["status"] == "ok":
+            assert all(math.isfinite(side) for side in box), name
+            assert min(box[2:]) > 0, name
+    if made.detects:
+        invented = {name: row["score"] for name, row in made.rows.items() if "long-" in name}
+        assert invented == dict.fromkeys([f"long-{number}.png" for number in range(4)])
 
 
 def test_what_pillow_opens_is_read_with_its_size(made: Passed) -> None:

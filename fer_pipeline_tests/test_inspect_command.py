@@ -86,6 +86,16 @@ def test_sample_pictures_are_drawn_on_one_sheet(release: Path, tmp_path: Path, h
     assert min(height, width) > 300
 
 
+def test_a_sheet_takes_no_place_of_a_folder(release: Path, tmp_path: Path, here: Here) -> None:
+    (tmp_path / "file").touch()
+    for place, reason in ((tmp_path, "Is a directory"), (tmp_path / "file" / "x.png", "exists")):
+        ended = here("inspect", release, "--out", place)
+        assert ended.code == 2
+        *_, line = ended.err.strip().splitlines()
+        assert line.startswith("wrong input: ")
+        assert reason in line
+
+
 def test_problems_name_rows_photos_and_known_labels(release: Path, here: Here) -> None:
     path = _add(
         release,

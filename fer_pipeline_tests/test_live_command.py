@@ -94,6 +94,7 @@ def test_video_that_breaks_off_is_answered_up_to_there(
     [
         (("text.mp4",), "text.mp4 is a text file"),
         (("none.mp4",), "none.mp4 is no file"),
+        (("x" * 300,), "can't be used (File name too long): give another path"),
         ((".",), "is a folder"),
         (("",), "is a folder"),
         (("--camera", "99"), "there is no camera 99"),
@@ -123,6 +124,18 @@ def test_what_can_not_be_is_one_sentence(
     assert line.startswith("wrong input:")
     assert problem in line
     assert {path.name for path in tmp_path.iterdir()} == {"text.mp4", "film.mp4"}
+
+
+def test_lines_of_an_earlier_time_are_kept_where_the_page_finds_no_port(
+    here: Callable[..., Ended], film: Path, tmp_path: Path
+) -> None:
+    old = tmp_path / "old.jsonl"
+    old.write_text("{}\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = here("live", film, "--jsonl", old, "--page", "--port", port)
+    assert (ended.code, "can't be used" in ended.words) == (2, True), ended
+    assert old.read_text() == "{}\n"
 
 
 def test_sigterm_in_the_middle_leaves_whole_files(tmp_path: Path) -> None:

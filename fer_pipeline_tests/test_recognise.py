@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from fer_pipeline import Recogniser
 from fer_pipeline.core.drawing import draw_group, draw_photo
@@ -117,6 +118,24 @@ def test_copies_show_the_boxes_and_leave_the_originals_alone(
     refused = here("recognise", folder, "--annotate", folder)
     assert refused.code == 2
     assert "would take the place of" in refused.words
+
+
+def test_copy_of_a_picture_that_is_too_long_for_jpeg_is_a_png(here: Here, tmp_path: Path) -> None:
+    shapes = {"wide.jpg": (2, 65_501), "tall.JPEG": (65_501, 2), "long.png": (1, 1_000_001)}
+    long, drawn = tmp_path / "long", tmp_path / "drawn"
+    long.mkdir()
+    for name, shape in shapes.items():
+        (long / name).write_bytes(encoded(np.full((*shape, 3), 90, np.uint8)))
+    ended = here("recognise", long, "--annotate", drawn)
+    assert ended.code == 0, ended.err
+    names = {"wide.jpg": "wide.jpg.png", "tall.JPEG": "tall.JPEG.png", "long.png": "long.png"}
+    assert {path.name for path in drawn.iterdir()} == set(names.values())
+    for name, copy in names.items():
+        with Image.open(drawn / copy) as picture:
+            assert (picture.height, picture.width) == shapes[name]
+    (drawn / "wide.jpg.png").write_bytes((long / "wide.jpg").read_bytes())
+    words = (long / "wide.jpg", drawn / "wide.jpg.png", "--annotate", drawn)
+    assert "would take the place of" in here("recognise", *words).words
 
 
 def test_no_file_that_is_read_is_written_to(
@@ -227,6 +246,8 @@ def test_hostile_files_are_rows_and_not_the_end(here: Here, tmp_path: Path) -> N
         (("two.jpg", "--model", "none.keras"), "none.keras is no file: give a .keras file"),
         (("two.jpg", "--model", "~nosuchuser/x"), "~nosuchuser/x stands in the home folder of"),
         (("two.jpg", "--model", "models:/none@champion"), "models:/none@champion isn't known to"),
+        (("two.jpg", "--model", ""), "the name of the model is empty: give 'starter', a .keras"),
+        (("",), "an input has no name: give pictures, videos, or folders of them"),
         (("two.jpg", "--csv", "."), "is a folder: --csv takes the name of a file"),
         (("two.jpg", "--annotate", "two.jpg"), "is no folder: --annotate takes one"),
         (("two.jpg", "--annotate", "two.jpg/drawn"), "can't be made (Not a directory)"),

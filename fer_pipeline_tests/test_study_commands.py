@@ -297,3 +297,11 @@ def test_an_export_takes_no_place_of_a_folder_or_of_its_own_configuration(study,
     made = _made(study, home)
     graph.store_answers(home, made, "ann", dict(list(_labels(made).items())[:1]))
     assert "give --out another name" in study("export", KEY, *words, code=2).err
+
+
+def test_an_export_below_a_file_is_one_sentence(study, home, tmp_path):
+    made = _made(study, home)
+    graph.store_answers(home, made, "ann", dict(list(_labels(made).items())[:1]))
+    (tmp_path / "file").touch()
+    said = study("export", KEY, "--out", tmp_path / "file" / "x.csv", code=2).err
+    assert "can't be used (File exists): give another path" in " ".join(said.split())

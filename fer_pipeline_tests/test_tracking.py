@@ -256,3 +256,11 @@ def test_model_file_is_found_by_path_and_folder(
         tracking.model_file(settings, str(tmp_path))
     with pytest.raises(InputError, match="neither a file nor an MLflow address"):
         tracking.model_file(settings, "best-model")
+    for name in ("a", "b/c"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "model.keras").touch()
+    with pytest.raises(InputError, match=r"2 models, such as a/model\.keras and b/c/model\.keras"):
+        tracking.model_file(settings, str(tmp_path))
+    for empty in ("", " ", "file://"):
+        with pytest.raises(InputError, match="the name of the model is empty"):
+            tracking.model_file(settings, empty)

@@ -59,7 +59,7 @@ def _is_in() -> bool:
     gate = _gate(wanted.get_secret_value())
     # A proxy that has asked who comes sends the password for them.
     sent = st.context.headers.get(PROXY_HEADER)
-    if sent and gate.admits(sent):
+    if sent and gate.admits(_written(sent)):
         st.session_state["in"] = True
         return True
     with st.form("password"):
@@ -71,6 +71,11 @@ def _is_in() -> bool:
             wait = math.ceil(gate.seconds_closed)
             st.error(f"That is not the password, or it came too soon: try again in {wait} s.")
     return False
+
+
+def _written(header: str) -> str:
+    """What a header says whose bytes, which the proxy writes in UTF-8, came as Latin-1."""
+    return header.encode("latin-1", "replace").decode(errors="replace")
 
 
 def _from_address() -> Labelling | None:

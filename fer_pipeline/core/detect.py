@@ -26,7 +26,9 @@ frame."""
 _LONG_SIDES = (_ORDINARY_FACES, _SMALL_FACES, _LARGE_FACES)
 MIN_SCORE = 0.6
 _LEAST_SIDE = 10
-"""YuNet's smallest faces; on a sliver thinner than that it reports nonsense."""
+"""YuNet's smallest faces, in pixels."""
+_LEAST_INPUT = 33
+"""Where a side is shorter, OpenCV reads memory beside YuNet's answer and tells of it as faces."""
 _SAME_FACE = 0.4
 """From this IoU on, two boxes are of one face."""
 _threads = threading.local()
@@ -124,14 +126,30 @@ def _faces_at(photo: Photo, long_side: int) -> list[DetectedFace]:
     if size != (width, height):
         how = cv2.INTER_AREA if shrink < 1 else cv2.INTER_LINEAR
         image = np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
-    detector = _detector()
-    detector.setInputSize(size)
-    _, rows = detector.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    if rows is None:
-        return []
     factor = np.array([width / size[0], height / size[1]], np.float32) / view.scale
     start = np.array([view.left, view.top], np.float32) / view.scale
-    return [_face(row, factor, start) for row in rows]
+    return [_face(row, factor, start) for row in _rows(image)]
+
+
+def _rows(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """YuNet's answer, (faces, 15), for an image of uint8 RGB."""
+    import cv2
+
+    image = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8)
+    height, width = image.shape[:2]
+    below, right = (max(0, _LEAST_INPUT - side) for side in (height, width))
+    if below or right:
+        # At the lower right, so that places stay what they are.
+        image = np.asarray(
+            cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT), np.uint8
+        )
+    detector = _detector()
+    detector.setInputSize((image.shape[1], image.shape[0]))
+    _, rows = detector.detect(image)
+    if rows is None:
+        return np.empty((0, 15), np.float32)
+    found = np.asarray(rows, np.float32)
+    return found[np.isfinite(found).all(axis=1) & (found[:, 2:4] > 0).all(axis=1)]
 
 
 def _face(

@@ -16,6 +16,8 @@ from fer_pipeline.core.storage import causes
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 """The numbers of a full disk and of a used-up quota."""
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+_MISPLACED = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+"""No file can be where it was named: the name is too long, or a file or folder is in its way."""
 _SQLITE_FULL = "database or disk is full"
 _SQLITE_FORBIDDEN = ("unable to open database file", "attempt to write a readonly database")
 _SQLITE_EITHER = "disk I/O error"
@@ -61,6 +63,18 @@ def disk_problem(error: BaseException, home: os.PathLike[str] | str) -> str | No
                 f"the databases in {home} can't be written ({cause}): give this user the right "
                 "to them or --home another folder"
             )
+    return None
+
+
+def path_problem(error: BaseException) -> str | None:
+    """One sentence for a path that can be no place of a file, whatever the user's rights."""
+    for cause in causes(error):
+        if not isinstance(cause, OSError) or cause.errno not in _MISPLACED:
+            continue
+        # Of two, the second one is where something was to be put.
+        named = cause.filename if cause.filename2 is None else cause.filename2
+        if isinstance(named, str | bytes):
+            return f"{os.fsdecode(named)} can't be used ({cause.strerror}): give another path"
     return None
 
 

@@ -4,6 +4,7 @@ What is read is listed in `recognition_inputs.py`, what is told of it in `recogn
 one picture is the work of `recogniser.py`.
 """
 
+import io
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import publish_bytes
 from fer_pipeline.core.read_ahead import local_files
 from fer_pipeline.core.recogniser import Reading, Recogniser
-from fer_pipeline.core.recognition_inputs import STDIN, Input
+from fer_pipeline.core.recognition_inputs import STDIN, Input, as_png
 from fer_pipeline.core.recognition_table import Row, rows_of
 from fer_pipeline.core.video import open_video, spaced
 
@@ -30,6 +31,8 @@ _TOGETHER = 8
 """Pictures that a thread reads before it tells of them."""
 _FRAMES = 16
 """Frames of a video that are held at once."""
+_LONGEST_JPEG = 65_500
+"""The longest side of a JPEG, in pixels, that libjpeg writes."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +131,20 @@ def recognise_all(
 
 
 def write_picture(pixels: NDArray[np.uint8], path: Path) -> None:
-    """Write uint8 RGB (height, width, 3) as JPEG or PNG, by the suffix of `path`."""
+    """Write uint8 RGB (height, width, 3) as JPEG or PNG, by the suffix of `path`.
+
+    What is too long for JPEG becomes `NAME.png` beside it, see `as_png`.
+    """
     import cv2
 
+    if max(pixels.shape[:2]) > _LONGEST_JPEG:
+        from PIL import Image
+
+        # OpenCV's PNG has a bound too.
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG")
+        publish_bytes(as_png(path), buffer.getvalue())
+        return
     kind = path.suffix.lower()
     options = [] if kind == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 92]
     done, data = cv2.imencode(kind, pixels[:, :, ::-1], options)

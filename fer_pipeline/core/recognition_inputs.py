@@ -63,6 +63,8 @@ def find_inputs(given: Sequence[str], *, without: Path | None = None) -> Inputs:
         path = Path(word)
         if word == STDIN:
             files.setdefault(word, Input(word, Path("stdin.png"), video=False))
+        elif not word:
+            raise InputError("an input has no name: give pictures, videos, or folders of them")
         elif not _exists(path):
             raise InputError(
                 f"{word} isn't there: give pictures, videos, folders of them, or - for a picture "
@@ -87,6 +89,11 @@ def find_inputs(given: Sequence[str], *, without: Path | None = None) -> Inputs:
     return Inputs(tuple(_each_in_its_place(files.values())), skipped)
 
 
+def as_png(place: Path) -> Path:
+    """Where the copy stands that would stand at `place`, if it is a PNG."""
+    return place if place.suffix.lower() == ".png" else place.with_name(f"{place.name}.png")
+
+
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
@@ -100,7 +107,7 @@ def _input(file: Path, place: Path) -> Input:
     if is_video(file):
         return Input(path, place, video=True)
     if file.suffix.lower() not in KEPT_FORMATS:
-        place = place.with_name(f"{place.name}.png")
+        place = as_png(place)
     return Input(path, place, video=False)
 
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_pipeline.core.bounds import Bounds, UnreadableError
+from fer_pipeline.core.bounds import DEFAULT_BOUNDS, TooLargeError, UnreadableError
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.mp4 import mp4_seconds
 
@@ -36,6 +36,8 @@ _CLOSE = 1e-6
 """Seconds by which a frame may be early: its time stamp was rounded."""
 _START = 512
 """Bytes at a file's start that tell text from video."""
+_LISTS = (b"#EXTM3U", b"ffconcat")
+"""What playlists begin with, whatever follows."""
 
 
 def is_video(path: str | Path) -> bool:
@@ -69,12 +71,14 @@ class Video:
         self.name = name
         self.camera = camera
         """Whether its frames come as time goes on and never end by themselves."""
+        self.bounds = DEFAULT_BOUNDS
+        """What frames may be that are larger than the first ones."""
         self._capture = capture
         self.width = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         self.height = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
         """Size of the upright frames in pixels."""
         try:
-            Bounds().check_size(self.width, self.height, 3)
+            self.bounds.check_size(self.width, self.height, 3)
         except UnreadableError as error:
             raise InputError(f"{name} can't be read: {error}") from error
         rate = float(capture.get(cv2.CAP_PROP_FPS))
@@ -92,27 +96,30 @@ class Video:
         """How many frames it has, None where it isn't known."""
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames that are left, in order, all of one size.
+        """The frames that are left, in order, all of one size; the first one of a file is at 0.
 
         Raises UnreadableError after the last frame of a video that ends before its container
-        says, or of a camera that gives no more.
+        says, or of a camera that gives no more, and before a frame beyond the bounds.
         """
         import cv2
 
         step = 1 / (self.fps or USUAL_RATE)
         began = time.perf_counter()
-        seconds, number = -step, 0
+        seconds, number, late = -step, 0, 0.0
         while True:
             read, pixels = self._capture.read()
             if not read or pixels is None:
                 break
             if pixels.shape[:2] != (self.height, self.width):
-                # Recordings of calls and broadcasts change their size as they go.
+                # Recordings of calls and broadcasts change their size as they go. Where OpenCV
+                # itself scales the later frames to the first ones' size, none is seen here.
+                self._check_size(*pixels.shape[1::-1])
                 pixels = cv2.resize(pixels, (self.width, self.height))
             if self.camera:
                 seconds = time.perf_counter() - began
             else:
                 said = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
+                late = self._late() if number == 0 else late
                 # Streams without time stamps say 0 for each frame.
                 seconds = said if number == 0 or said > seconds else seconds + step
             yield Frame(number, seconds, np.asarray(pixels, np.uint8))
@@ -123,10 +130,25 @@ class Video:
             raise UnreadableError(f"{self.name} holds no frame that can be read")
         if self.seconds is not None:
             end = seconds + step
-            if self.seconds - end > max(0.5, 0.02 * self.seconds):
+            # The container's length has the time before the first picture in it.
+            if self.seconds - late - end > max(0.5, 0.02 * self.seconds):
                 raise UnreadableError(
                     f"{self.name} breaks off after {end:.1f} of {self.seconds:.1f} seconds"
                 )
+
+    def _check_size(self, width: int, height: int) -> None:
+        try:
+            self.bounds.check_size(width, height, 3)
+        except TooLargeError as error:
+            raise TooLargeError(f"{self.name} goes on with frames of {error}") from error
+
+    def _late(self) -> float:
+        """Seconds of the container before the picture that was read first; 0 where unknown."""
+        import cv2
+
+        late = float(self._capture.get(cv2.CAP_PROP_PTS)) / (self.fps or USUAL_RATE)
+        # The clock of a recorded broadcast may have begun long before.
+        return late if self.seconds is not None and 0 < late < self.seconds else 0.0
 
     def close(self) -> None:
         """Let go of the file or camera."""
@@ -210,8 +232,9 @@ def open_camera(number: int) -> Video:
 
 
 def _is_text(start: bytes) -> bool:
-    """Whether the first bytes of a file are printable text, which those of no video format are."""
-    return all(byte in b"\t\n\f\r" or 32 <= byte < 127 for byte in start)
+    """Whether a file begins as a list or with printable text only, as no video format does."""
+    printable = all(byte in b"\t\n\f\r" or 32 <= byte < 127 for byte in start)
+    return printable or start.startswith(_LISTS)
 
 
 @contextmanager

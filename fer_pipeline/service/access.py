@@ -1,10 +1,8 @@
 """Who may ask: a token for everybody else, the names of this machine for its own browsers."""
 
 import hmac
-import ipaddress
 from collections.abc import Awaitable, Callable
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from fastapi import Depends, HTTPException
 from fastapi.responses import JSONResponse
@@ -12,29 +10,18 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+from fer_pipeline.origins import host_of, is_foreign
 
 _bearer = HTTPBearer(auto_error=False, description="The token that the service was started with.")
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address or name that is listened on."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def token_check(token: str) -> Callable[..., Awaitable[None]]:
     """A dependency of routes that answers 401 to those who don't send this token."""
-    wanted = token.encode()
 
     async def check(
         given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     ) -> None:
-        # The bytes of the header as they came, which clients write in UTF-8.
-        sent = b"" if given is None else given.credentials.encode("latin-1")
-        if not hmac.compare_digest(sent, wanted):
+        if not is_token(None if given is None else given.credentials, token):
             raise HTTPException(
                 401,
                 "send the service's token as `Authorization: Bearer TOKEN`",
@@ -44,42 +31,40 @@ def token_check(token: str) -> Callable[..., Awaitable[None]]:
     return check
 
 
+def is_token(sent: str | None, token: str) -> bool:
+    """Whether what stood in a header is this token."""
+    # The bytes of the header as they came, which clients write in UTF-8.
+    return hmac.compare_digest((sent or "").encode("latin-1"), token.encode())
+
+
 class OwnBrowsers:
-    """ASGI middleware for a service without a token: refuses what pages of other sites ask.
+    """ASGI middleware that refuses what pages of other sites ask.
 
     A page of the open web whose name was made to point at this machine (DNS rebinding) is stopped
-    by the name that it asks. One that posts to this machine's own name could read no answer, but
-    keep the service busy and fill its disk.
+    by the name that it asks, where `names` are known. One that posts to this service's own name
+    could read no answer, but keep the service busy and fill its disk: with no token where none is
+    wanted, and where a proxy sends it, with the password that the browser keeps for the proxy.
     """
 
-    def __init__(self, app: ASGIApp, names: frozenset[str]) -> None:
-        """Pass on to `app` what asks for one of these names, whatever the port."""
+    def __init__(self, app: ASGIApp, names: frozenset[str] | None) -> None:
+        """Pass on to `app` what asks for one of these names, whatever the port; None: for any."""
         self._app, self._names = app, names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        if scope["type"] == "lifespan" or (_host(scope) in self._names and not _foreign(scope)):
+        problem = None if scope["type"] == "lifespan" else self._problem(scope)
+        if problem is None:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            known = ", ".join(sorted(self._names))
-            reason = (
-                "a page of another site asks" if _foreign(scope) else f"unknown host: ask {known}"
-            )
-            answer = JSONResponse({"detail": reason}, 400)
-            await answer(scope, receive, send)
+            await JSONResponse({"detail": problem}, 400)(scope, receive, send)
 
-
-def _foreign(scope: Scope) -> bool:
-    """Whether a browser says that a page of another site asks for more than to be led here."""
-    said = Headers(scope=scope).get("sec-fetch-site", "")
-    return said == "cross-site" and scope.get("method") == "POST"
-
-
-def _host(scope: Scope) -> str | None:
-    """The name in the Host header, lower case; None where there is none that can be read."""
-    try:
-        return urlsplit(f"//{Headers(scope=scope).get('host', '')}").hostname
-    except ValueError:
+    def _problem(self, scope: Scope) -> str | None:
+        headers = Headers(scope=scope)
+        # Pages of other sites may lead here, and show what anybody may see.
+        if scope.get("method") not in ("GET", "HEAD") and is_foreign(headers):
+            return "a page of another site asks"
+        if self._names is not None and host_of(headers) not in self._names:
+            return f"unknown host: ask {', '.join(sorted(self._names))}"
         return None

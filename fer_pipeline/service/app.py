@@ -180,8 +180,7 @@ def create_app(
         video_routes(limits, videos | {"responses": refusals | refused | {200: LINES}})
     )
     app.add_exception_handler(RequestValidationError, _wrong_value)
-    if hosts is not None:
-        app.add_middleware(OwnBrowsers, names=hosts)
+    app.add_middleware(OwnBrowsers, names=hosts)
     app.add_middleware(CountRequests, metrics=metrics)
     app.add_middleware(LogRequests)
     return app

@@ -1,9 +1,10 @@
 """Frames of a camera over a WebSocket: one picture in, its faces out, followed over the frames.
 
 The other end is `page/server.js` and `page/camera.js`. A connection begins with a text message,
-`{"token": "..."}`; the service answers with its bounds. Then each binary message, a picture, gets
-one answer, in turn: a client that sends the next frame only when the answer is there loses frames
-and never lags.
+`{"token": "..."}`, since a page can't send headers; where the handshake has the token as
+`Authorization: Bearer`, which a proxy may add, it may be any. The service answers with its bounds.
+Then each binary message, a picture, gets one answer, in turn: a client that sends the next frame
+only when the answer is there loses frames and never lags.
 """
 
 import asyncio
@@ -19,10 +20,12 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from fer_pipeline.core.bounds import UnreadableError
 from fer_pipeline.core.tracks import FaceTracks
+from fer_pipeline.service.access import is_token
 from fer_pipeline.service.bodies import Asked
 from fer_pipeline.service.limits import Limits
 from fer_pipeline.service.room import FullError, Room
 from fer_pipeline.service.schemas import FrameAnswer
+from fer_pipeline.service.work import Work
 
 POLICY = 1008
 TOO_LARGE = 1009
@@ -50,16 +53,13 @@ def live_routes(room: Room, token: str | None, limits: Limits) -> APIRouter:
     @router.websocket("/live")
     async def live(socket: WebSocket) -> None:
         nonlocal under_way
-        # Other sites may open a WebSocket to any address; a browser says from where.
-        if not _same_origin(socket.headers):
-            await socket.close(POLICY)
-            return
         # Who went away may do so at any moment, also while it is told why it is to go.
         with suppress(WebSocketDisconnect):
             await socket.accept()
             try:
                 await _greeted(socket, token)
                 if under_way >= limits.cameras:
+                    socket.app.state.work.metrics.refused.inc()
                     raise _EndError(TRY_LATER, f"{limits.cameras} cameras are watched already.")
                 under_way += 1
                 try:
@@ -73,7 +73,7 @@ def live_routes(room: Room, token: str | None, limits: Limits) -> APIRouter:
 
 
 async def _greeted(socket: WebSocket, token: str | None) -> None:
-    """Take the first message; ends without the token that is wanted."""
+    """Take the first message; ends where neither it nor the handshake has the token."""
     try:
         async with asyncio.timeout(_GREETING_SECONDS):
             message = await _received(socket)
@@ -85,24 +85,35 @@ async def _greeted(socket: WebSocket, token: str | None) -> None:
         raise _EndError(POLICY, 'The first message is {"token": "..."}.') from error
     # JSON may hold halves of letters, which have no bytes.
     sent = given.encode(errors="replace") if isinstance(given, str) else b""
-    if token is not None and not hmac.compare_digest(sent, token.encode()):
+    if token is None or _knows(socket.headers, token):
+        return
+    if not hmac.compare_digest(sent, token.encode()):
         raise _EndError(WANTS_TOKEN, "That is not the token of this service.")
+
+
+def _knows(headers: Mapping[str, str], token: str) -> bool:
+    """Whether the handshake has the token: a proxy adds it for those who gave it a password."""
+    scheme, _, sent = headers.get("authorization", "").partition(" ")
+    return scheme.lower() == "bearer" and is_token(sent, token)
 
 
 async def _follow(socket: WebSocket, room: Room, limits: Limits) -> None:
     bounds = {"frames_per_second": limits.frames_per_second, "frame_bytes": limits.frame_bytes}
     await socket.send_json(bounds)
     tracks = FaceTracks()
+    work: Work = socket.app.state.work
     async for frame in _frames(socket, limits):
         start = time.perf_counter()
         ask = functools.partial(Asked, frame, whole=False, small=False)
         try:
             with room.enter() as place:
                 async with asyncio.timeout(limits.seconds):
-                    found = await socket.app.state.work.read(ask, place)
+                    found = await work.read(ask, place)
         except TimeoutError as error:
+            work.metrics.timed_out.inc()
             raise _EndError(TRY_LATER, "The server takes too long: try again later.") from error
         except FullError as error:
+            work.metrics.refused.inc()
             raise _EndError(TRY_LATER, "The server is busy: try again in a moment.") from error
         except UnreadableError as error:
             await socket.send_json({"problem": f"The frame can't be read: {error}."})
@@ -136,12 +147,3 @@ async def _received(socket: WebSocket) -> Mapping[str, Any]:
     if message["type"] == "websocket.disconnect":
         raise WebSocketDisconnect(message.get("code", 1005), message.get("reason"))
     return message
-
-
-def _same_origin(headers: Mapping[str, str]) -> bool:
-    """Whether a browser's page comes from this service; programs that are none say nothing."""
-    origin = headers.get("origin")
-    if origin is None:
-        return True
-    _, _, asked_for = origin.lower().partition("://")
-    return bool(asked_for) and asked_for == headers.get("host", "").lower()

@@ -1,10 +1,13 @@
 """What the service counts, as Prometheus reads it."""
 
 import time
-from collections.abc import Callable
+from collections import Counter as Counted
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fer_pipeline.core.recogniser import Face
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
@@ -51,6 +54,11 @@ class Metrics:
         Gauge(
             "fer_queue_length", "Requests that wait or are worked on.", registry=self.registry
         ).set_function(waiting)
+
+    def count_faces(self, faces: Sequence[Face]) -> None:
+        """Count faces that were read."""
+        for status, count in Counted(face.status for face in faces).items():
+            self.faces.labels(status.value).inc(count)
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""

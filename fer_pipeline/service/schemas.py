@@ -154,7 +154,7 @@ class VideoLine(BaseModel):
 class MomentLine(BaseModel):
     """The faces of one frame of a video; each frame is read for itself."""
 
-    time: float = Field(description="Seconds from the video's start.")
+    time: float = Field(description="Seconds from the video's first picture.")
     faces: list[FollowedFace]
 
 

@@ -18,7 +18,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.types import Message, Receive, Scope, Send
 
-from fer_pipeline.core.bounds import UnreadableError
+from fer_pipeline.core.bounds import Bounds, UnreadableError
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.tracks import FaceTracks
 from fer_pipeline.core.video import Frame, Video, open_video
@@ -42,6 +42,7 @@ LEAST, MOST = 0.1, 60.0
 
 NDJSON = "application/x-ndjson"
 _RETRY = {"Retry-After": "10"}
+_TOO_LATE = 408
 _CLOSE = 1e-6
 _TURN = 0.5
 """Seconds after which a thread turns to others, though no moment was due yet."""
@@ -77,7 +78,9 @@ def video_routes(limits: Limits, settings: Mapping[str, Any]) -> APIRouter:
     @router.post("/video", openapi_extra={"requestBody": _BODY}, **settings)
     async def video(request: Request) -> StreamingResponse:
         """Find the faces of a video and tell their expressions, one moment after another."""
+        work: Work = request.app.state.work
         if not places.acquire(blocking=False):
+            work.metrics.refused.inc()
             count = "1 video is" if limits.videos == 1 else f"{limits.videos} videos are"
             raise HTTPException(503, f"{count} read already: ask again later", _RETRY)
         try:
@@ -85,10 +88,12 @@ def video_routes(limits: Limits, settings: Mapping[str, Any]) -> APIRouter:
         except BaseException:
             places.release()
             raise
-        reading = _Reading(request.app.state.work, limits, upload, places.release)
+        reading = _Reading(work, limits, upload, places.release)
         try:
             first = await reading.begin(request)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, HTTPException) and error.status_code == _TOO_LATE:
+                work.metrics.timed_out.inc()
             reading.end()
             raise
         return _Lines(first, reading, limits.seconds)
@@ -166,6 +171,7 @@ class _Reading:
             raise HTTPException(
                 413, f"frames of {video.width}x{video.height} pixels, more than {pixels}"
             )
+        video.bounds = Bounds(max_pixels=pixels)
         return video
 
     def _next(self) -> MomentLine | EndLine | None:
@@ -190,6 +196,8 @@ class _Reading:
     def _read(self, frame: Frame) -> MomentLine:
         self._readings += 1
         found = self._work.recogniser.read(frame.pixels, order="bgr", small=False)
+        self._work.metrics.batches.observe(len(found))
+        self._work.metrics.count_faces(found[: self._limits.faces])
         tracked = self._tracks.update(found[: self._limits.faces], frame.seconds)
         return MomentLine(
             time=frame.seconds, faces=[FollowedFace.followed(face) for face in tracked]

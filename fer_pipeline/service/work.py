@@ -10,7 +10,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from fer_pipeline.core.crop import Status
 from fer_pipeline.core.recogniser import PreparedPicture, Reading, Recogniser
 from fer_pipeline.service.batches import Batcher
 from fer_pipeline.service.bodies import Asked
@@ -37,7 +36,7 @@ class Work:
     ) -> None:
         """Start the threads; None: one for each core decodes and crops."""
         self._recogniser = recogniser.within(limits.bounds)
-        self._limits, self._metrics = limits, metrics
+        self._limits, self.metrics = limits, metrics
         self._pool = ThreadPoolExecutor(threads or os.cpu_count() or 1, "fer-pictures")
         self._batcher = Batcher(self._recognised)
 
@@ -70,10 +69,7 @@ class Work:
         place.keep_for(first)
         prepared, left_out = await asyncio.wrap_future(first)
         reading = await asyncio.wrap_future(self._batcher.submit(prepared))
-        for status in Status:
-            count = sum(face.status is status for face in reading.faces)
-            if count:
-                self._metrics.faces.labels(status.value).inc(count)
+        self.metrics.count_faces(reading.faces)
         return Read(reading, left_out)
 
     def _prepared(self, make: Callable[[], Asked]) -> tuple[PreparedPicture, int]:
@@ -85,5 +81,5 @@ class Work:
         return kept, len(found.faces) - len(kept.faces)
 
     def _recognised(self, pictures: Sequence[PreparedPicture]) -> list[Reading]:
-        self._metrics.batches.observe(sum(len(picture.faces) for picture in pictures))
+        self.metrics.batches.observe(sum(len(picture.faces) for picture in pictures))
         return self._recogniser.recognise(pictures)

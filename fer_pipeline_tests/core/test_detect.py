@@ -58,6 +58,60 @@ def test_picture_without_a_face_gives_none_whatever_its_shape(shape):
     assert find_faces(photo_of(np.full((*shape, 3), 90, np.uint8))) == []
 
 
+@pytest.mark.parametrize("shape", [(24, 640), (640, 24), (80, 640), (150, 900)])
+def test_long_narrow_picture_has_no_invented_faces(shape):
+    image = np.random.default_rng(7).integers(0, 256, (*shape, 3), np.uint8)
+    photo = photo_of(image)
+    for long_side in (640, 320, 160):
+        for _ in range(4):
+            assert detect._faces_at(photo, long_side) == []
+
+
+def test_face_in_a_long_narrow_picture_is_found_where_it_is(two_faces):
+    image, drawn = two_faces
+    x, y, width, height = (round(side) for side in drawn[0].box)
+    part = image[max(0, y - 20) : y + height + 20, max(0, x - 20) : x + width + 20]
+    long = np.full((part.shape[0], 12 * part.shape[0], 3), 120, np.uint8)
+    long[:, 300 : 300 + part.shape[1]] = part
+    box = (300.0 + x - max(0, x - 20), float(y - max(0, y - 20)), width, height)
+    (face,) = find_faces(photo_of(long))
+    assert iou(face.box, box) > 0.5
+
+
+class _Detector:
+    """In YuNet's place: keeps what it is given, and answers with `rows`."""
+
+    def __init__(self, rows=None):
+        self.rows, self.size, self.image = rows, None, None
+
+    def setInputSize(self, size):  # noqa: N802 - OpenCV's name
+        self.size = size
+
+    def detect(self, image):
+        self.image = image
+        return 1, self.rows
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((24, 320), (320, 33)), ((320, 20), (33, 320)), ((200, 320), (320, 200))]
+)
+def test_narrow_picture_is_padded_at_its_lower_right_and_others_are_left(shape, size, monkeypatch):
+    detector = _Detector()
+    monkeypatch.setattr(detect, "_detector", lambda: detector)
+    image = np.full((*shape, 3), 90, np.uint8)
+    assert detect._faces_at(photo_of(image), 320) == []
+    assert detector.size == size
+    assert detector.image.shape == (size[1], size[0], 3)
+    assert np.array_equal(detector.image[: shape[0], : shape[1]], image)
+
+
+def test_rows_without_place_or_area_are_no_faces(monkeypatch, two_faces):
+    rows = np.zeros((4, 15), np.float32)
+    rows[:, :4] = [(1, 2, 30, 40), (-np.inf, 2, 30, 40), (1, 2, 0, 40), (1, np.nan, 30, 40)]
+    monkeypatch.setattr(detect, "_detector", lambda: _Detector(rows))
+    assert len(detect._faces_at(photo_of(two_faces[0]), 320)) == 1
+
+
 def test_iou_of_known_boxes():
     assert iou((0, 0, 10, 10), (0, 0, 10, 10)) == 1
     assert iou((0, 0, 10, 10), (5, 0, 10, 10)) == pytest.approx(50 / 150)

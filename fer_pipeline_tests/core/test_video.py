@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_pipeline.core.bounds import UnreadableError
+from fer_pipeline.core.bounds import Bounds, UnreadableError
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.mp4 import mp4_seconds
 from fer_pipeline.core.video import Frame, Video, is_video, open_camera, open_video, spaced
 from fer_pipeline.core.video_writing import VideoWriter, writing_video
-from fer_pipeline_tests.core.films import HEIGHT, RATE, WIDTH, drawn_frames, write_film
+from fer_pipeline_tests.core.films import HEIGHT, RATE, WIDTH, Capture, drawn_frames, write_film
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +78,30 @@ def test_video_without_time_stamps_has_times_from_its_rate() -> None:
     assert [frame.seconds for frame in video] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
 
 
+def test_frames_that_grow_are_of_one_size_and_end_beyond_the_bound() -> None:
+    sizes = [(2, 4), (20, 40), (20, 50)]
+    frames = [(at / 10, np.zeros((*size, 3), np.uint8)) for at, size in enumerate(sizes)]
+    video = Video("calls", Capture(frames), camera=False, seconds=None)
+    video.bounds = Bounds(max_pixels=900)
+    read = []
+    with pytest.raises(UnreadableError, match="calls goes on with frames of 50x20 pixels, more"):
+        read.extend(video)
+    assert [frame.pixels.shape for frame in read] == [(2, 4, 3)] * 2
+
+
+def test_pictures_that_begin_late_are_not_missed_at_the_end() -> None:
+    """A container says 7 seconds where 4 seconds of pictures begin at 3."""
+    frames = [(at / 10, np.zeros((2, 4, 3), np.uint8)) for at in range(40)]
+    late = Video("late", Capture(frames, 70, first=30), camera=False, seconds=None)
+    assert late.seconds == 7.0
+    assert [frame.seconds for frame in late] == pytest.approx(np.arange(40) / 10)
+    # The clock of a broadcast says nothing of when its pictures begin.
+    for first in (0, 30_000):
+        cut = Video("cut", Capture(frames, 70, first=first), camera=False, seconds=None)
+        with pytest.raises(UnreadableError, match=r"cut breaks off after 4\.0 of 7\.0 seconds"):
+            list(cut)
+
+
 def test_video_that_breaks_off_gives_what_it_has_and_says_so(tmp_path: Path) -> None:
     whole = write_film(tmp_path / "film.avi", 100).read_bytes()
     (tmp_path / "half.avi").write_bytes(whole[: len(whole) // 2])
@@ -105,6 +129,8 @@ def test_frames_that_an_edit_leaves_out_are_not_missed(film: Path, tmp_path: Pat
         ("empty.mp4", b"", "is empty: give the path of a video"),
         ("text.mp4", b"Not a film.\n", "is a text file"),
         ("list.mp4", b"#EXTM3U\n/etc/hostname\n", "is a text file"),
+        ("list.mp4", "#EXTM3U\n# é\n/etc/hostname\n".encode(), "is a text file"),
+        ("list.mp4", b"ffconcat version 1.0\n# \x01\nfile film.mp4\n", "is a text file"),
         ("noise.mp4", bytes(range(256)) * 20, "can't be read as a video"),
         ("none.mp4", None, "is no file: give the path of a video"),
     ],

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from fer_pipeline.core.recogniser import Recogniser
-from fer_pipeline.service.access import LOOPBACK_NAMES, is_loopback
+from fer_pipeline.origins import LOOPBACK_NAMES, is_loopback
 from fer_pipeline.service.app import create_app
 from fer_pipeline_tests.service.running import Client, running
 
@@ -82,7 +82,26 @@ def test_pages_of_other_sites_may_lead_here_and_post_nothing(guarded: Client) ->
     assert asked("GET", "/", "cross-site") == 200
     for path in ("/recognise", "/video"):
         assert asked("POST", path, "same-origin") == 415
-        assert asked("POST", path, "cross-site") == 400
+        for site in ("cross-site", "same-site"):
+            assert asked("POST", path, site) == 400
+
+
+def test_service_with_a_token_takes_nothing_from_pages_of_other_sites(
+    recogniser: Recogniser,
+) -> None:
+    """A proxy sends its token with whatever a browser asks that has the proxy's password."""
+    headers = {**bearer(TOKEN), "Host": "recognition:8600", "Content-Type": "text/plain"}
+    own = {"X-Forwarded-Host": "faces.example", "Origin": "https://faces.example"}
+    with running(create_app(recogniser, token=TOKEN)) as client:
+        for said, status in (
+            ({}, 415),
+            (own, 415),
+            ({"Sec-Fetch-Site": "same-origin", "Origin": "https://faces.example"}, 415),
+            ({**own, "Origin": "https://evil.example"}, 400),
+            ({**own, "Sec-Fetch-Site": "cross-site"}, 400),
+        ):
+            answer = client.ask("POST", "/video", b"x", headers={**headers, **said})
+            assert answer.status == status, said
 
 
 def test_service_for_all_names_answers_to_all_names(client: Client) -> None:

@@ -99,9 +99,8 @@ def test_each_connection_has_tracks_of_its_own(client: Client) -> None:
 
 def test_frames_are_read_no_faster_than_the_limit(small: Client) -> None:
     with ready(small) as socket:
-        answer(socket, FACES["Happiness"])
         start = time.monotonic()
-        for _ in range(6):
+        for _ in range(7):
             answer(socket, FACES["Happiness"])
         assert time.monotonic() - start > 0.9 * 6 / SMALL.frames_per_second
 
@@ -150,9 +149,28 @@ def test_without_the_token_nothing_is_read(small: Client, greeting: str | bytes,
         assert ending(socket)[0] == code
 
 
+def test_a_proxy_may_send_the_token_with_the_handshake(small: Client) -> None:
+    for sent, found in ((TOKEN, True), ("guess", False)):
+        header = f"Bearer {sent.encode().decode('latin-1')}"
+        with opened(small, "", Authorization=header) as socket:
+            if found:
+                assert "frames_per_second" in json.loads(socket.recv())
+            else:
+                assert ending(socket)[0] == 4401
+
+
 def test_one_camera_too_many_is_told_so_and_a_place_is_free_again(small: Client) -> None:
+    def refused() -> float:
+        said = {"authorization": f"Bearer {TOKEN.encode().decode('latin-1')}"}
+        lines = small.get("/metrics", **said).body.decode().splitlines()
+        return next(
+            float(line.split()[1]) for line in lines if line.startswith("fer_refused_total")
+        )
+
+    before = refused()
     with ready(small), ready(small), opened(small) as third:
         assert ending(third) == (1013, "2 cameras are watched already.")
+    assert refused() == before + 1
     deadline = time.monotonic() + 5
     while True:
         with opened(small) as socket:
@@ -200,6 +218,7 @@ def test_a_frame_has_a_deadline(recogniser: Recogniser) -> None:
     ):
         socket.send(FACES["Happiness"])
         assert ending(socket) == (1013, "The server takes too long: try again later.")
+        assert client.metrics()["fer_timed_out_total"] == 1
 
 
 def test_a_busy_service_says_so(recogniser: Recogniser) -> None:
@@ -207,3 +226,4 @@ def test_a_busy_service_says_so(recogniser: Recogniser) -> None:
     with running(app) as client, ready(client) as socket:
         socket.send(FACES["Happiness"])
         assert ending(socket) == (1013, "The server is busy: try again in a moment.")
+        assert client.metrics()["fer_refused_total"] == 1

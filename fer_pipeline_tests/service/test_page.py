@@ -187,6 +187,23 @@ def test_a_picture_without_a_face_and_a_file_that_is_none_are_told(
         expect(tab.problem).to_contain_text("The file can't be read as a video")
 
 
+def test_no_boxes_stand_elsewhere_where_the_browser_turns_a_picture_otherwise(
+    browser: Browser, client: Client, group: bytes
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(io.BytesIO(group)) as picture:
+        lying = np.ascontiguousarray(np.rot90(np.asarray(picture)))
+    with opened(browser, client, "photo") as tab:
+        for kind, seen in (("JPEG", True), ("WEBP", False)):
+            data = encoded(lying, kind, exif=exif)
+            tab.choose({"name": f"lying.{kind}", "mimeType": "", "buffer": data})
+            expect(tab.part(".pace")).to_contain_text(re.compile(r"^840 . 320 "))
+            expect(tab.part(".face")).to_have_count(3)
+            assert tab.part(".view").is_visible() == seen
+            assert tab.part(".curtain").is_hidden() == seen
+
+
 def test_a_file_beyond_the_limit_is_told_its_limit(
     browser: Browser, recogniser: Recogniser, group: bytes
 ) -> None:
@@ -248,6 +265,9 @@ def test_a_token_is_asked_for_kept_for_the_tab_and_opens_all_of_it(
         page.set_default_timeout(SLOW)
         traffic = Traffic.of(page)
         page.goto(f"http://localhost:{guarded.port}/")
+        expect(page.get_by_role("dialog")).to_be_visible()
+        for _ in range(3):
+            page.keyboard.press("Escape")
         for token in ("guess", TOKEN):
             page.get_by_role("textbox", name="Token").fill(token)
             page.get_by_role("button", name="Go on").click()

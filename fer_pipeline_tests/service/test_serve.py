@@ -162,7 +162,10 @@ def _bearer(token: str) -> dict[str, str]:
 
 @pytest.mark.usefixtures("own_environment")
 def test_wrong_input_is_one_sentence(
-    service: Service, here: Callable[..., Ended], tmp_path: Path
+    service: Service,
+    here: Callable[..., Ended],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "x.keras").write_bytes(b"PK")
     for words, expected in (
@@ -175,3 +178,10 @@ def test_wrong_input_is_one_sentence(
         ended = here("serve", "--home", tmp_path / "home", *words)
         assert (ended.code, expected in ended.words) == (2, True), ended
         assert "Traceback" not in ended.err
+    monkeypatch.setenv("FER_SERVE_TOKEN", TOKEN)
+    ended = here("serve", "--home", tmp_path / "home", "--host", "x" * 64)
+    assert (ended.code, "can't be used (no name of a machine)" in ended.words) == (2, True), ended
+    for seconds in ("inf", "1e9", "nan"):
+        monkeypatch.setenv("FER_SERVE_SECONDS", seconds)
+        ended = here("serve", "--home", tmp_path / "home", "--port", 0, "--model", "none.keras")
+        assert (ended.code, "setting serve_seconds: " in ended.words) == (2, True), ended

@@ -10,14 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fer_pipeline.core.recogniser import Recogniser
-from fer_pipeline.core.video import open_video
+from fer_pipeline.core.video import Video, open_video
 from fer_pipeline.service import videos
 from fer_pipeline.service.app import create_app
 from fer_pipeline.service.limits import Limits
 from fer_pipeline.service.work import Work
+from fer_pipeline_tests.core.films import Capture
 from fer_pipeline_tests.service.moving import write_film
 from fer_pipeline_tests.service.running import Answer, Client, form, running
 
@@ -86,6 +88,16 @@ def test_moments_are_read_as_the_library_reads_their_frames(
     until_gone(kept)
 
 
+def test_faces_of_a_video_are_counted(recogniser: Recogniser, film: bytes) -> None:
+    with running(create_app(recogniser, LIMITS)) as client:
+        _, *moments, _ = lines(sent(client, film, every="0.4"))
+        counted = client.metrics()
+    faces = [len(moment["faces"]) for moment in moments]
+    assert counted['fer_faces_total{status="ok"}'] == sum(faces) > 0
+    assert counted["fer_batch_faces_sum"] == sum(faces)
+    assert counted["fer_batch_faces_count"] == len(faces)
+
+
 def test_a_face_that_is_away_for_long_is_another_one(service: Client, film: bytes) -> None:
     _, *moments, _ = lines(sent(service, film, every="0.2"))
     tracks = [face["track"] for moment in moments for face in moment["faces"]]
@@ -128,6 +140,19 @@ def test_other_bodies_are_refused(service: Client, film: bytes) -> None:
     assert service.ask("POST", "/video", cut[0][:-40], cut[1]).detail.startswith("the form ends")
 
 
+def test_a_video_whose_frames_grow_beyond_the_bound_ends_there(
+    recogniser: Recogniser, kept: Path, film: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = [(at * 0.5, np.zeros((side, side, 3), np.uint8)) for at, side in enumerate((9, 9, 11))]
+    grown = Video("calls", Capture(frames), camera=False, seconds=None)
+    monkeypatch.setattr(videos, "open_video", lambda _: grown)
+    with running(create_app(recogniser, replace(LIMITS, pixels=100))) as client:
+        *_, last = lines(sent(client, film))
+    reason = "calls goes on with frames of 11x11 pixels, more than 100"
+    assert last == {"end": {"readings": 2, "reason": reason}}
+    until_gone(kept)
+
+
 def test_a_video_that_is_too_long_is_refused_before_it_is_read(
     recogniser: Recogniser, kept: Path, film: bytes
 ) -> None:
@@ -149,8 +174,10 @@ def test_who_goes_away_takes_the_video_along_and_leaves_the_place_to_others(
         while not list(kept.iterdir()):
             assert time.monotonic() < deadline
             time.sleep(0.01)
+        before = service.metrics()["fer_refused_total"]
         refused = sent(service, film)
         assert (refused.status, refused.headers["retry-after"]) == (503, "10")
+        assert service.metrics()["fer_refused_total"] == before + 1
         assert refused.detail.startswith("1 video is read already")
         line.sendall(body[-100:])
         assert line.recv(100).startswith(b"HTTP/1.1 200")
@@ -174,6 +201,7 @@ def test_a_video_that_comes_byte_by_byte_is_not_waited_for(recogniser: Recognise
             line.sendall(b"\r")
             with suppress(TimeoutError):
                 told = line.recv(100)
+        assert client.metrics()["fer_timed_out_total"] == 1
     assert told.startswith(b"HTTP/1.1 408")
 
 

@@ -45,11 +45,14 @@ function askForToken(why) {
     dialog.querySelector("form").onsubmit = (event) => {
       event.preventDefault();
       page.server.keep(input.value.trim());
+      dialog.onclose = null;
       dialog.close();
       resolve();
     };
-    // Without a token there is nothing that the page could do.
+    // Without a token there is nothing that the page could do. Browsers close at the second Esc
+    // whatever the page says to it.
     dialog.oncancel = (event) => event.preventDefault();
+    dialog.onclose = () => dialog.open || dialog.showModal();
   });
 }
 

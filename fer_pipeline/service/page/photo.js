@@ -4,6 +4,7 @@ import { Bars, Overlay, hueOf, made, part, shape, words } from "./faces.js";
 import { takesFiles } from "./files.js";
 
 const THUMBNAIL = 144;
+const SAME_RATIO = 0.02;
 
 export class Photo {
   #asked = 0;
@@ -49,10 +50,21 @@ export class Photo {
     this.picture.hidden = false;
     const seen = await this.picture.decode().then(() => true, () => false);
     if (address !== this.address) return;
+    this.#see(seen);
+    if (seen) shape(this.picture, this.picture.naturalWidth, this.picture.naturalHeight);
+  }
+
+  #see(seen) {
     this.seen = seen;
-    this.picture.hidden = !this.seen;
-    part(this.root, "curtain").hidden = this.seen;
-    if (this.seen) shape(this.picture, this.picture.naturalWidth, this.picture.naturalHeight);
+    this.picture.hidden = !seen;
+    part(this.root, "curtain").hidden = seen;
+  }
+
+  // Some browsers leave a WebP as it lies where its EXIF says how to turn it; the server turns it,
+  // and its boxes would stand elsewhere.
+  #turnedOtherwise({ width, height }) {
+    const { naturalWidth, naturalHeight } = this.picture;
+    return Math.abs((naturalWidth * height) / (naturalHeight * width) - 1) > SAME_RATIO;
   }
 
   #empty() {
@@ -73,6 +85,7 @@ export class Photo {
     empty.hidden = faces.length > 0;
     empty.textContent = "No face was found. Where the picture is a face and nothing else, say so below it.";
     this.answer = answer;
+    if (this.seen && this.#turnedOtherwise(answer)) this.#see(false);
     this.#mark(faces.length === 1 ? faces[0] : null);
     part(this.root, "faces").replaceChildren(...faces.map((face, at) => this.#card(face, at)));
     this.page.say(faces.length ? `${count}. ${faces.slice(0, 3).map(words).join(", ")}` : "No face was found.");
