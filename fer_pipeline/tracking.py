@@ -380,14 +380,9 @@ def _experiment_id(client: Any, settings: Settings, name: str) -> str:
         return str(experiment.experiment_id)
     # A server keeps artifacts where it was told to; without one they stand beside the database.
     folder = None if settings.mlflow_tracking_uri else artifact_root(settings)
-    return str(
-        client.create_experiment(
-            name,
-            folder,
-            # MLflow's pages then open on training runs instead of traces of language models.
-            tags={"mlflow.experimentKind": "custom_model_development"},
-        )
-    )
+    # MLflow's pages then open on training runs instead of traces of language models.
+    tags = {"mlflow.experimentKind": "custom_model_development"}
+    return str(client.create_experiment(name, folder, tags=tags))
 
 
 def _model_name(folder: Location, address: str) -> str:

@@ -3,7 +3,7 @@
 What a score means lives in `metrics.py`; here is only how uncertain it is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -159,3 +159,45 @@ def resampled_confusions(
     strata = group_strata(expression, group, len(names))
     totals = resampled_totals(counts, strata, seed=seed, resamples=resamples)
     return np.rint(totals).astype(np.int64).reshape(resamples, classes_count, classes_count)
+
+
+def says_too_little(expression: Integers, right: NDArray[np.bool_], groups: NDArray[Any]) -> bool:
+    """Whether samples say too little of the recall of some class.
+
+    Its rows, `expression` (n,) and whether they are `right` (n,), are all right, all wrong, or of
+    fewer than `LEAST_GROUPS` of `groups` (n,).
+    """
+    for one in np.unique(expression):
+        rows = expression == one
+        if (
+            right[rows].all()
+            or not right[rows].any()
+            or len(np.unique(groups[rows])) < LEAST_GROUPS
+        ):
+            return True
+    return False
+
+
+def wilson_estimates(
+    scores: Sequence[Any], expression: Integers, right: NDArray[np.bool_], groups: NDArray[Any]
+) -> list[Estimate]:
+    """Accuracy, balanced accuracy and macro-F1 with intervals made of Wilson's, see
+    `metrics.evaluate_predictions`; a group counts as one observation.
+    """
+
+    def ends(rows: NDArray[np.bool_]) -> tuple[float, float]:
+        count = len(np.unique(groups[rows]))
+        return wilson_interval(float(right[rows].mean()) * count, count)
+
+    accuracy, balanced, f1 = (float(score) for score in scores)
+    off = []
+    for one in np.unique(expression):
+        rows = expression == one
+        off.append(np.abs(np.subtract(ends(rows), right[rows].mean())))
+    below, above = np.sqrt(np.square(off).sum(axis=0)) / len(off)
+    low, high = max(0.0, balanced - below), min(1.0, balanced + above)
+    return [
+        Estimate(accuracy, *ends(np.full(len(right), True))),
+        Estimate(balanced, float(low), float(high)),
+        Estimate(f1, max(0.0, float(f1 + low - balanced)), min(1.0, float(f1 + high - balanced))),
+    ]

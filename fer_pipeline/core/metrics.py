@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.intervals import (
-    LEAST_GROUPS,
     UNVARYING,
     Estimate,
     Floats,
     Integers,
     percentile_interval,
     resampled_confusions,
+    says_too_little,
+    wilson_estimates,
     wilson_interval,
 )
 
@@ -302,7 +303,7 @@ def evaluate_predictions(
         expression, predicted, len(classes), groups, seed=seed, resamples=resamples
     )
     scores, drawn = confusion_scores(confusion), confusion_scores(samples)
-    of_few = _has_few(expression, right, groups)
+    of_few = says_too_little(expression, right, groups)
     estimates = [
         Estimate(float(value), *percentile_interval(values, LEVEL))
         if np.ptp(values) > UNVARYING and not (mean_of_classes and of_few)
@@ -310,7 +311,7 @@ def evaluate_predictions(
         for value, values, by_wilson, mean_of_classes in zip(
             scores,
             drawn,
-            _wilson_estimates(scores, expression, right, groups),
+            wilson_estimates(scores, expression, right, groups),
             (False, True, True),
             strict=True,
         )
@@ -360,42 +361,6 @@ def _check(
             f"probabilities of row {row} are not a distribution: they sum to {sums[row]:.4f}, "
             f"the smallest is {probabilities[row].min():.4f}"
         )
-
-
-def _has_few(expression: Integers, right: NDArray[np.bool_], groups: NDArray[Any]) -> bool:
-    """Whether samples say too little of some class's recall."""
-    for one in np.unique(expression):
-        rows = expression == one
-        if (
-            right[rows].all()
-            or not right[rows].any()
-            or len(np.unique(groups[rows])) < LEAST_GROUPS
-        ):
-            return True
-    return False
-
-
-def _wilson_estimates(
-    scores: Sequence[Any], expression: Integers, right: NDArray[np.bool_], groups: NDArray[Any]
-) -> list[Estimate]:
-    """The three scores with Wilson's intervals, a group as one observation."""
-
-    def ends(rows: NDArray[np.bool_]) -> tuple[float, float]:
-        count = len(np.unique(groups[rows]))
-        return wilson_interval(float(right[rows].mean()) * count, count, LEVEL)
-
-    accuracy, balanced, f1 = (float(score) for score in scores)
-    off = []
-    for one in np.unique(expression):
-        rows = expression == one
-        off.append(np.abs(np.subtract(ends(rows), right[rows].mean())))
-    below, above = np.sqrt(np.square(off).sum(axis=0)) / len(off)
-    low, high = max(0.0, balanced - below), min(1.0, balanced + above)
-    return [
-        Estimate(accuracy, *ends(np.full(len(right), True))),
-        Estimate(balanced, float(low), float(high)),
-        Estimate(f1, max(0.0, float(f1 + low - balanced)), min(1.0, float(f1 + high - balanced))),
-    ]
 
 
 def _class_scores(confusion: NDArray[np.int64], classes: Sequence[str]) -> tuple[ClassScores, ...]:
