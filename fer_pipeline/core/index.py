@@ -19,7 +19,7 @@ from fer_pipeline.core.datasets.csv_rows import ahead
 from fer_pipeline.core.datasets.trees import names_in
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import file_digest, published, scratch_folder, text_digest
-from fer_pipeline.core.storage import Location, file_stamps, is_folder, parquet_source
+from fer_pipeline.core.storage import Location, file_stamps, is_folder, is_remote, parquet_source
 
 INDEX_FILE = "file_list_index.parquet"
 REJECTED_FILE = "rejected.parquet"
@@ -110,13 +110,19 @@ def build_index(
 
 
 def lists_stamp(dataset: DataSet) -> str:
-    """16 hex digits that stay while no list file is touched; quick, whatever their size."""
-    files = [(name, path) for name, paths in dataset.lists().items() for path in paths]
-    stamps = file_stamps([path for _, path in files])
-    parts = (
-        f"{name}:{path.name}:{stamp}" for (name, path), stamp in zip(files, stamps, strict=True)
+    """16 hex digits that stay while no list file is touched; quick, whatever their size.
+
+    Of a folder in an object store, which has no time of its own, the names count.
+    """
+    lists = dataset.lists()
+    paths = list(dict.fromkeys(path for paths in lists.values() for path in paths))
+    stamps = dict(zip(paths, file_stamps(paths), strict=True))
+    for path, stamp in stamps.items():
+        if not stamp and is_remote(path):
+            stamps[path] = _names_digest(path)
+    return text_digest(
+        *(f"{name}:{path.name}:{stamps[path]}" for name, paths in lists.items() for path in paths)
     )
-    return text_digest(*parts)
 
 
 def lists_digest(dataset: DataSet) -> str:
