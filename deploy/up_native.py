@@ -20,7 +20,7 @@ from pathlib import Path
 
 from native.compose import MissingVariableError, load_compose, read_env
 from native.machine import Machine
-from native.processes import end_leftovers, postgresql, program, write_secret
+from native.processes import end_leftovers, postgresql, program, started, write_secret
 
 __all__ = [
     "Machine",
@@ -29,6 +29,7 @@ __all__ = [
     "load_compose",
     "make_env",
     "read_env",
+    "started",
 ]
 
 

@@ -54,9 +54,18 @@ def started(
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=_heed_interrupts,
             **account(owner),
         )
     return Service(process, log)
+
+
+def _heed_interrupts() -> None:
+    """Let Ctrl-C's signal end the child, by which Dagster's servers end their own children.
+
+    A shell's background commands, and so their children, are told to ignore it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def note(folder: Path, running: Mapping[str, Service]) -> None:

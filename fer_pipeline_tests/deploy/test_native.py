@@ -104,3 +104,23 @@ def test_note_of_running_processes_that_was_cut_off_stops_nothing(tmp_path: Path
     note.write_text('{"code": [12')
     up_native.end_leftovers(tmp_path)
     assert not note.exists()
+
+
+_HEEDS = """
+import signal, sys
+from pathlib import Path
+from fer_pipeline_tests.deploy.native import up_native
+
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+program = "import signal, sys; sys.exit(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)"
+folder = Path(sys.argv[1])
+service = up_native.started([sys.executable, "-c", program], {}, folder, folder / "log", None)
+sys.exit(service.process.wait(30))
+"""
+
+
+def test_services_heed_interrupts_also_where_a_background_shell_told_them_not_to(
+    tmp_path: Path,
+) -> None:
+    ended = subprocess.run([sys.executable, "-c", _HEEDS, tmp_path], cwd=ROOT, check=False)
+    assert ended.returncode == 0
