@@ -13,8 +13,9 @@ from dagster_webserver.webserver import DagsterWebserver
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Scope
 
+from fer_pipeline.guard import Guard
 from fer_pipeline.logs import write_log_of_environment
 from fer_pipeline.origins import LOOPBACK_NAMES, host_of, is_foreign
 
@@ -22,24 +23,20 @@ HOSTS = "FER_WEB_HOSTS"
 ANY = "*"
 
 
-class OwnPagesOnly:
-    """ASGI middleware that refuses other names, and what pages of other origins ask for."""
+class OwnPagesOnly(Guard):
+    """Refuses other names, and what pages of other origins ask for."""
 
     def __init__(self, app: ASGIApp, names: frozenset[str]) -> None:
         """Pass on to `app` what asks for one of these names, whatever the port."""
-        self._app, self._names = app, names
+        super().__init__(app)
+        self._names = names
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
-        problem = None if scope["type"] == "lifespan" else self._problem(scope)
-        if problem is None:
-            await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
-        else:
-            await PlainTextResponse(f"{problem}\n", 400)(scope, receive, send)
+    def refusal(self, problem: str) -> ASGIApp:
+        """One line of text."""
+        return PlainTextResponse(f"{problem}\n", 400)
 
-    def _problem(self, scope: Scope) -> str | None:
+    def problem(self, scope: Scope) -> str | None:
+        """Whether another name is asked, or a page of another origin asks."""
         headers = Headers(scope=scope)
         if not (ANY in self._names or host_of(headers) in self._names):
             return f"Unknown host: ask {', '.join(sorted(self._names))}, or list it in {HOSTS}."

@@ -8,8 +8,9 @@ from fastapi import Depends, HTTPException
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Scope
 
+from fer_pipeline.guard import Guard
 from fer_pipeline.origins import host_of, is_foreign
 
 _bearer = HTTPBearer(auto_error=False, description="The token that the service was started with.")
@@ -37,8 +38,8 @@ def is_token(sent: str | None, token: str) -> bool:
     return hmac.compare_digest((sent or "").encode("latin-1"), token.encode())
 
 
-class OwnBrowsers:
-    """ASGI middleware that refuses what pages of other sites ask.
+class OwnBrowsers(Guard):
+    """Refuses what pages of other sites ask.
 
     A page of the open web whose name was made to point at this machine (DNS rebinding) is stopped
     by the name that it asks, where `names` are known. One that posts to this service's own name
@@ -48,19 +49,15 @@ class OwnBrowsers:
 
     def __init__(self, app: ASGIApp, names: frozenset[str] | None) -> None:
         """Pass on to `app` what asks for one of these names, whatever the port; None: for any."""
-        self._app, self._names = app, names
+        super().__init__(app)
+        self._names = names
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
-        problem = None if scope["type"] == "lifespan" else self._problem(scope)
-        if problem is None:
-            await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
-        else:
-            await JSONResponse({"detail": problem}, 400)(scope, receive, send)
+    def refusal(self, problem: str) -> ASGIApp:
+        """As the service answers errors."""
+        return JSONResponse({"detail": problem}, 400)
 
-    def _problem(self, scope: Scope) -> str | None:
+    def problem(self, scope: Scope) -> str | None:
+        """Whether another name is asked, or a page of another origin asks."""
         headers = Headers(scope=scope)
         # Pages of other sites may lead here, and show what anybody may see.
         if scope.get("method") not in ("GET", "HEAD") and is_foreign(headers):
