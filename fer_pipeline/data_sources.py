@@ -34,6 +34,10 @@ Text = Annotated[
 """JSON and TOML have numbers and truths of their own, which may be written there as such."""
 
 
+Optionally = Annotated[str | None, AfterValidator(lambda one: one or None)]
+"""Text or nothing; an empty word, as a line `FER_...=` of an environment file gives it, is none."""
+
+
 def _checked_options(value: Mapping[str, str]) -> Mapping[str, str]:
     try:
         check_options(value)

@@ -15,6 +15,7 @@ from fer_pipeline.core.disk import is_full
 from fer_pipeline.core.errors import BusyError, InputError
 from fer_pipeline.core.files import publish_bytes, remove_leftovers
 from fer_pipeline.core.storage import Location, check_writable
+from fer_pipeline.places import check_addressable
 from fer_pipeline.settings import Settings
 
 COMMAND_LINE_TAG = "fer/command_line"
@@ -60,8 +61,9 @@ def prepare_home(settings: Settings) -> None:
     """Make the home's folders and its dagster.yaml, and point this process and its children at it.
 
     A dagster.yaml that is there already is left as it is. Raises InputError when the home can't
-    be written.
+    be written, or its path has what `check_addressable` refuses.
     """
+    check_addressable(settings.state_folder)
     folder = settings.dagster_home
     configuration = folder / "dagster.yaml"
     with _writable(settings.home):
@@ -81,8 +83,9 @@ def locked_home(settings: Settings) -> Iterator[None]:
     """Hold the home's lock; raises HomeBusyError, naming the holder, when another process does.
 
     The lock ends with the process that holds it, however that ends. Raises InputError when the
-    home can't be written.
+    home can't be written, or its path has what `check_addressable` refuses.
     """
+    check_addressable(settings.state_folder)
     with _writable(settings.state_folder):
         settings.state_folder.mkdir(parents=True, exist_ok=True)
         lock = (settings.state_folder / "run.lock").open("a+")

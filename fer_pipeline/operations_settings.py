@@ -5,7 +5,7 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 
-from fer_pipeline.data_sources import Address
+from fer_pipeline.data_sources import Address, Optionally
 from fer_pipeline.logs import LogFormat
 
 
@@ -32,7 +32,7 @@ class OperationsSettings(BaseModel):
     log_format: LogFormat = Field(
         "text", description="What `serve` and `review` log: text, or a line of JSON each."
     )
-    dagster_ui_url: str | None = Field(
+    dagster_ui_url: Optionally = Field(
         None, description="Where people open Dagster, for links in alerts."
     )
     mlflow_database: SecretStr | None = Field(

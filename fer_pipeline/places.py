@@ -1,12 +1,14 @@
 """Where the files of a home stand: part of the settings, which know the home."""
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from platformdirs import user_state_path
 
 from fer_pipeline.core.answers_database import sqlite_address
+from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import text_digest
 from fer_pipeline.core.storage import Location, expanded
 
@@ -86,6 +88,20 @@ class Places:
     def mlflow_artifacts(self) -> Location:
         """Where the files of MLflow's runs and models stand, unless a server is named."""
         return self.home / "mlflow" / "artifacts"
+
+
+def check_addressable(folder: Path) -> None:
+    """Raise InputError for a folder in which Dagster and MLflow would miss their databases.
+
+    They write its path into addresses unquoted, where `?` begins a query, and `%` with two
+    hexadecimal digits is another character.
+    """
+    found = re.search(r"\?|%[0-9a-fA-F]{2}", str(folder))
+    if found:
+        raise InputError(
+            f"{folder} can't be a home: Dagster and MLflow take {found[0]!r} in a path for "
+            "something else; give --home another folder, or rename it"
+        )
 
 
 def state_folder_of(home: Location, state: str | os.PathLike[str] | None) -> Path:

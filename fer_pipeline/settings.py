@@ -42,6 +42,7 @@ from fer_pipeline.data_sources import (
     DatasetOptions,
     DataSets,
     DataSource,
+    Optionally,
     Remembered,
     Text,
     checked_format,
@@ -162,7 +163,7 @@ class Settings(
     relabel_repeats: float = Field(
         0.05, ge=0, le=1, description="Share of a study's faces that are shown twice."
     )
-    answers_url: str | None = Field(
+    answers_url: Optionally = Field(
         None, description="Database of people's answers; default is studies.db in the home."
     )
     review_password: SecretStr | None = Field(
@@ -181,7 +182,7 @@ class Settings(
     fresh_days: int = Field(
         8, ge=1, description="Days after which the pages warn of a model's age; after twice, fail."
     )
-    mlflow_tracking_uri: str | None = Field(
+    mlflow_tracking_uri: Optionally = Field(
         None, description="MLflow server; default is a database in the home folder."
     )
     mlflow_ui_url: str = Field(

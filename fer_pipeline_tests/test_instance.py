@@ -82,6 +82,31 @@ def test_home_that_is_a_file_is_wrong_input(settings: Settings) -> None:
         pass
 
 
+@pytest.mark.parametrize("name", ["what?", "my%20faces"])
+def test_home_whose_path_would_be_read_as_an_address_is_refused_before_anything_is_made(
+    tmp_path: Path, name: str
+) -> None:
+    settings = Settings.fresh(home=tmp_path / name)
+    with pytest.raises(InputError, match="another folder"):
+        prepare_home(settings)
+    with pytest.raises(InputError, match="another folder"), locked_home(settings):
+        pass
+    assert not settings.home.exists()
+
+
+def test_home_with_odd_characters_keeps_its_history(settings: Settings, tmp_path: Path) -> None:
+    odd = settings.model_copy(update={"home": tmp_path / "100% #1 [a] 'b' & é+;$"})
+    prepare_home(odd)
+    with dg.DagsterInstance.get() as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization("made"))
+    with dg.DagsterInstance.get() as instance:
+        assert instance.get_latest_materialization_event(dg.AssetKey("made"))
+    experiment = tracking.connect(odd).create_experiment("tried")
+    assert tracking.connect(odd).get_experiment(experiment).name == "tried"
+    assert tracking.database_file(odd).is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {odd.home.name}
+
+
 def test_servers_are_pointed_at_the_home(settings: Settings) -> None:
     found = environment(settings)
     assert found["DAGSTER_HOME"] == str(settings.dagster_home)

@@ -296,6 +296,14 @@ def test_answers_stand_beside_the_state_unless_a_database_is_named(
     assert Settings.load(home=tmp_path).answers_address == "postgresql://host/answers"
 
 
+@pytest.mark.parametrize("name", ["answers_url", "mlflow_tracking_uri", "dagster_ui_url"])
+def test_empty_line_of_an_environment_file_names_no_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"FER_{name.upper()}", "")
+    assert getattr(Settings.load(home=tmp_path), name) is None
+
+
 def test_password_of_the_labelling_page_is_never_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from fer_pipeline.instance import lost_runs
 from fer_pipeline.operations import databases
 from fer_pipeline.operations.findings import Finding, ok, problem, warning
 from fer_pipeline.operations.room import needs_of
+from fer_pipeline.places import check_addressable
 from fer_pipeline.settings import Settings
 
 _PHOTOS = 5
@@ -31,6 +32,7 @@ _AHEAD_SECONDS = 60.0
 def home(settings: Settings) -> Iterator[Finding]:
     """Whether the home is there and may be written, and who works on it."""
     folder = settings.state_folder
+    check_addressable(folder)
     if not folder.is_dir():
         parent = _above(folder)
         if os.access(parent, os.W_OK | os.X_OK):
