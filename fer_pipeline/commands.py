@@ -22,7 +22,7 @@ from fer_pipeline.instance import (
     refuse_beside_ui_runs,
 )
 from fer_pipeline.plan import asset_states
-from fer_pipeline.repeat import PastTraining, like, settings_like
+from fer_pipeline.repeat import ROOT_OF_A_MIXTURE, PastTraining, like, settings_like
 from fer_pipeline.settings import RUN_OPTIONS, Settings
 from fer_pipeline.summary import run_summary, summary_tables
 from fer_pipeline.terminal import print_json, say
@@ -101,10 +101,7 @@ def run_settings(
         return Settings.fresh(home=home, **given)
     if given.get("dataset") is None:
         if "root" in given and Settings.load(home=home).datasets:
-            raise InputError(
-                "--root alone says nothing of a mixture: give every data set its --dataset and "
-                "--root"
-            )
+            raise InputError(ROOT_OF_A_MIXTURE)
         return Settings.load(home=home, **given)
     if "root" not in given:
         remembered = Settings.load(home=home).root

@@ -130,13 +130,16 @@ class Remembered(TomlConfigSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         """What the file says, less what an option or variable replaces."""
-        before = self.current_state
+        before, found = self.current_state, super().__call__()
         replaced = {"recipe_overrides", "dataset_options"} & before.keys()
+        named = before.get("dataset")
         if before.get("datasets"):
             replaced |= {"dataset", "root", "dataset_options"}
-        elif before.get("dataset") or before.get("root"):
-            replaced |= {"datasets", "dataset_options"}
-        found = super().__call__()
+        elif named or before.get("root"):
+            replaced.add("datasets")
+            # Of data that only stand elsewhere what was chosen still holds.
+            if named and (found.get("datasets") or found.get("dataset") not in (None, named)):
+                replaced.add("dataset_options")
         return {name: value for name, value in found.items() if name not in replaced}
 
 

@@ -16,17 +16,23 @@ from typing import Any
 import dagster as dg
 from dagster import AssetCheckKey, AssetKey, DagsterInstance
 
+from fer_pipeline import tracking
 from fer_pipeline.assets.index import LISTS_DIGEST, LISTS_STAMP
 from fer_pipeline.assets.manifest import CORRECTIONS, CORRECTIONS_TAKEN, corrections_taken
 from fer_pipeline.assets.suspects import ON_DEMAND
+from fer_pipeline.assets.training import INIT_DIGEST
 from fer_pipeline.core.corrections import corrections_digest
 from fer_pipeline.core.crop_set import CROPS_LIST, CropSet, faces_to_try_again, read_crop_set
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.files import file_digest
 from fer_pipeline.core.index import lists_digest, lists_stamp
+from fer_pipeline.core.starter import STARTER
 from fer_pipeline.core.storage import file_stamps, is_file
 from fer_pipeline.core.uncompared import photos_that_came
+from fer_pipeline.core.worklist import is_of
 from fer_pipeline.metadata import FILES
 from fer_pipeline.people import ANSWERS, OUT_OF_FOLD_USED, answers_digest, out_of_fold_digest
+from fer_pipeline.recogniser import is_local
 from fer_pipeline.settings import Settings
 
 _DATA_VERSION = "dagster/data_version"
@@ -142,7 +148,11 @@ def _changed_source(key: AssetKey, metadata: Mapping[str, Any], settings: Settin
             return None if same else "the list files changed"
         if key == AssetKey("face_crops"):
             crop_set = read_crop_set(settings.crops_folder)
+            if not is_of(settings.open_dataset(), [path.name for path in crop_set.paths]):
+                return "photos are read from another place"
             return _changed_photos(settings, crop_set)
+        if INIT_DIGEST in metadata and _init_digest(settings) not in (None, metadata[INIT_DIGEST]):
+            return "the model to start from is another one"
         if ANSWERS in metadata and metadata[ANSWERS] != answers_digest(settings, key.path[0]):
             return "people's answers changed"
         if OUT_OF_FOLD_USED in metadata:
@@ -167,6 +177,16 @@ def _changed_source(key: AssetKey, metadata: Mapping[str, Any], settings: Settin
     except InputError as error:
         return str(error)
     return None
+
+
+def _init_digest(settings: Settings) -> str | None:
+    """The digest of the file that trainings start from; None where that is an MLflow address.
+
+    A version keeps its model, and an alias that moves, as a champion's does, is no reason to train.
+    """
+    if not settings.init or not (settings.init == STARTER or is_local(settings.init)):
+        return None
+    return file_digest(tracking.model_file(settings, settings.init))
 
 
 def _changed_photos(settings: Settings, crop_set: CropSet) -> str | None:

@@ -32,6 +32,10 @@ OF_THE_PLACE = frozenset(
 )
 """Settings that no result depends on: a repeated run takes them from its own home."""
 
+ROOT_OF_A_MIXTURE = (
+    "--root alone says nothing of a mixture: give every data set its --dataset and --root"
+)
+
 _SCORES = ("dev_accuracy", "dev_macro_f1", "dev_nll")
 _REMEMBERED = (*RUN_OPTIONS, "stream_classes")
 _RUN_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -104,8 +108,10 @@ def settings_like(home: str | Path | None, past: PastTraining, **options: Any) -
     # One data set that is given replaces a mixture, and the other way round.
     if given.get("datasets"):
         wanted |= {"dataset": None, "root": None}
-    elif "dataset" in given or "root" in given:
+    elif "dataset" in given:
         wanted["datasets"] = None
+    elif "root" in given and wanted.get("datasets"):
+        raise InputError(ROOT_OF_A_MIXTURE)
     for name in known:
         os.environ.pop(f"FER_{name.upper()}", None)
     for name, value in wanted.items():

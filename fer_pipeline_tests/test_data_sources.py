@@ -77,6 +77,15 @@ def test_mixture_is_remembered_and_opened_by_the_next_run(
     assert opened.name == again.data_set == "affectnet + hf-parquet"
 
 
+def test_root_alone_says_nothing_of_a_mixture_that_is_repeated(
+    two: list[dict[str, str]], tmp_path: Path
+) -> None:
+    mixed = run_settings(tmp_path / "home", datasets=two)
+    past = PastTraining("1" * 32, training_settings(mixed), {}, "", "")
+    with pytest.raises(InputError, match="--root alone says nothing of a mixture"):
+        settings_like(tmp_path / "home", past, root=str(tmp_path))
+
+
 def test_one_data_set_leaves_the_settings_file_as_ever(
     two: list[dict[str, str]], tmp_path: Path
 ) -> None:

@@ -183,6 +183,26 @@ def test_moved_data_set_remakes_the_index(own: Settings) -> None:
         moved.rename(root)
 
 
+def test_same_lists_over_other_photos_remake_manifest_and_crops(
+    early: Settings, tmp_path: Path
+) -> None:
+    settings = graph.early_copy(_root(early), tmp_path / "home")
+    shutil.copytree(_root(early), tmp_path / "other")
+    other = settings.model_copy(update={"root": tmp_path / "other"})
+    with graph.instance_of(settings.home) as instance:
+        # As a run that was stopped after it, or that was asked for it alone, leaves them.
+        assert graph.materialize(other, ["file_list_index"], instance).success
+        assert _reasons(other)["file_list_index"] is None
+        assert _reasons(other)["class_manifest"] == "file_list_index changed"
+        assert graph.materialize(other, ["class_manifest"], instance).success
+    reasons = _reasons(other)
+    assert reasons["class_manifest"] is None
+    assert reasons["face_crops"] == "photos are read from another place"
+    with graph.instance_of(settings.home) as instance:
+        assert graph.materialize(other, ["face_crops"], instance).success
+    assert _reasons(other)["face_crops"] is None
+
+
 def test_index_made_again_to_the_same_content_leaves_the_manifest_current(
     own: Settings,
 ) -> None:

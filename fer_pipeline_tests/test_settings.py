@@ -104,6 +104,22 @@ def test_run_with_a_data_set_and_no_root_takes_the_last_root(tmp_path: Path) -> 
     assert run_settings(tmp_path, dataset="affectnet", root=None).root == tmp_path / "data"
 
 
+def test_options_of_a_data_set_hold_until_another_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = {"csv.label": "mood"}
+    last = {"dataset": "csv", "root": tmp_path, "dataset_options": chosen}
+    Settings.fresh(home=tmp_path, **last).remember()
+    assert run_settings(tmp_path, root=tmp_path / "moved").dataset_options == chosen
+    assert run_settings(tmp_path, dataset="csv").dataset_options == {}
+    # As in a container, whose environment names the data set for every process.
+    monkeypatch.setenv("FER_DATASET", "csv")
+    monkeypatch.setenv("FER_ROOT", str(tmp_path))
+    assert Settings.load(home=tmp_path).dataset_options == chosen
+    monkeypatch.setenv("FER_DATASET", "folders")
+    assert Settings.load(home=tmp_path).dataset_options == {}
+
+
 def test_first_run_without_a_root_is_told_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--dataset needs --root"):
         run_settings(tmp_path, dataset="affectnet")

@@ -40,6 +40,8 @@ ADOPTED_TAG = "fer/adopted"
 """Tag of a Dagster run that names the file of a result to take instead of training."""
 ELSEWHERE_TAG = "fer.result_file"
 """Tag of the MLflow run of a training elsewhere: the digest of its result file."""
+INIT_DIGEST = "init_digest"
+"""Metadata key: the digest of the model file that training started from."""
 SECONDS_BETWEEN_STATES = 60.0
 """How much of a training a killed run loses at most, beside the epoch that was under way."""
 
@@ -106,6 +108,7 @@ def train_stream(
             "temperature": trained.served.temperature,
             **({} if unfitted is None else {"temperature_not_fitted": unfitted}),
             **({} if trained.started_from is None else {"started_from": trained.started_from}),
+            **({} if task.init is None else {INIT_DIGEST: task.init}),
             "training_faces": len(material.training),
             "dev_faces": len(material.dev),
             "epochs": len(history),

@@ -124,13 +124,7 @@ def plan_work(
         np.concatenate(costs), max(1, min(shard_rows, MAX_SHARD_BYTES // crop_bytes))
     )
     slices: list[Slice] = []
-    # What was cropped when pictures were said to be faces isn't kept when they are not.
-    chosen = [
-        f"{part.name}={part.faces_are_cropped}"
-        for part in dataset.parts()
-        if part.faces_are_cropped != type(part).faces_are_cropped
-    ]
-    source = text_digest(dataset.address, *chosen)[:6]
+    source = _source_digest(dataset)
     batches = manifest_batches(manifest_folder, _FACE_COLUMNS, _BATCH)
     with (
         published(folder / WORK_LIST) as temporary,
@@ -152,6 +146,25 @@ def plan_work(
         }
         writer.add_key_value_metadata({_PLAN: json.dumps(plan)})
     return slices
+
+
+def is_of(dataset: DataSet, file_names: Collection[str]) -> bool:
+    """Whether all these shards were cropped from photos of the data set where it stands now."""
+    mark = f"-{_source_digest(dataset)}-"
+    return all(mark in name for name in file_names)
+
+
+def _source_digest(dataset: DataSet) -> str:
+    """6 hex digits of where photos are read from and what their pictures are said to be.
+
+    What was cropped when pictures were said to be faces isn't kept when they are not.
+    """
+    chosen = [
+        f"{part.name}={part.faces_are_cropped}"
+        for part in dataset.parts()
+        if part.faces_are_cropped != type(part).faces_are_cropped
+    ]
+    return text_digest(dataset.address, *chosen)[:6]
 
 
 def plan_edges(cost: npt.NDArray[np.float64], shard_rows: int) -> npt.NDArray[np.int64]:

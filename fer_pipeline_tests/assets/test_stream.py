@@ -12,13 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fer_pipeline import tracking
+from fer_pipeline import plan, tracking
 from fer_pipeline.assets import training
 from fer_pipeline.assets.faces import verified_faces
 from fer_pipeline.assets.stream import TRAINING_POOL, stream_assets
+from fer_pipeline.assets.training import INIT_DIGEST
 from fer_pipeline.core.checkpoint import Progress
 from fer_pipeline.core.crop_set import CROPS_LIST
 from fer_pipeline.core.examples import select_examples
+from fer_pipeline.core.files import file_digest
 from fer_pipeline.core.manifest import manifest_hash, read_manifest
 from fer_pipeline.core.model_file import ModelCard, load_model, save_model
 from fer_pipeline.core.network import build_network
@@ -124,6 +126,7 @@ def test_training_starts_from_the_model_that_is_named(settings: Settings, tmp_pa
     card = ModelCard("mine", classes, settings.crop_settings, "listed", {})
     save_model(build_network(settings.recipe, 3, seed=5), card, path)
     named = settings.model_copy(update={"init": str(path), "minutes": 0.02})
+    made_from = file_digest(path)
     assert code_version("trained_model", named, STREAM) != code_version(
         "trained_model", settings, STREAM
     )
@@ -133,8 +136,30 @@ def test_training_starts_from_the_model_that_is_named(settings: Settings, tmp_pa
         event = instance.get_latest_materialization_event(key)
     assert event is not None
     assert event.asset_materialization is not None
-    told = event.asset_materialization.metadata["started_from"].value
-    assert "outputs of Happiness, Surprise" in str(told)
+    metadata = event.asset_materialization.metadata
+    assert "outputs of Happiness, Surprise" in str(metadata["started_from"].value)
+    assert metadata[INIT_DIGEST].value == made_from
+
+
+def test_other_weights_in_the_file_to_start_from_are_a_reason_to_train(
+    settings: Settings, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.keras"
+    path.write_bytes(b"some weights")
+    key = dg.AssetKey([STREAM, "trained_model"])
+    metadata = {INIT_DIGEST: file_digest(path)}
+
+    def reason(init: object) -> str | None:
+        named = settings.model_copy(update={"init": str(init)})
+        return plan._changed_source(key, metadata, named)
+
+    assert reason(path) is None
+    # An alias moves when a better model comes, which is no reason to train this one.
+    assert reason("models:/fer-three_class@champion") is None
+    path.write_bytes(b"other weights")
+    assert reason(path) == "the model to start from is another one"
+    path.unlink()
+    assert str(path) in str(reason(path))
 
 
 def test_stopped_training_is_gone_on_from_and_its_epochs_are_all_told(
