@@ -68,7 +68,7 @@ def build_definitions(
         # They bring the jobs they start, one for each stream.
         schedules=retraining_schedules(settings, _states),
         sensors=[
-            answers_sensor(settings),
+            answers_sensor(settings, _states),
             changes_sensor(settings, _states),
             *failure_sensors(),
         ],

@@ -2,8 +2,10 @@
 
 import contextlib
 import fcntl
+import logging
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,6 +53,8 @@ def log_file(settings: Settings) -> Path:
 
 
 _PROCESS_STARTED = "Started process for run"
+
+_log = logging.getLogger(__name__)
 
 
 class HomeBusyError(BusyError):
@@ -131,16 +135,14 @@ def close_killed_runs(
     dead = [run for run in _unfinished(instance) if _is_lost(instance, run, launcher)]
     spread = [run.run_id for run in dead if run.tags.get(EXECUTOR_TAG) == "ray"]
     if spread:
-        from fer_pipeline.cluster import end_jobs
-
-        end_jobs(spread)
+        _end_steps(spread)
     for run in dead:
         instance.report_run_failed(run, "The process of this run ended without a word.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
     living = {run.run_id for run in _unfinished(instance)}
     if dead:
         from fer_pipeline.log_followers import end_log_followers
-        from fer_pipeline.tracking import close_stale_runs
+        from fer_pipeline.stale_runs import close_stale_runs
 
         end_log_followers(settings, [run.run_id for run in dead])
         close_stale_runs(settings, spared=living)
@@ -148,6 +150,21 @@ def close_killed_runs(
         for folder in ("index", "manifest", "crops", "reports"):
             remove_leftovers(settings.home / folder)
     return len(dead)
+
+
+def _end_steps(run_ids: Sequence[str]) -> None:
+    """End what still runs for these runs on a Ray cluster, or wait until it has ended itself."""
+    from fer_pipeline import lease
+    from fer_pipeline.cluster import end_jobs
+
+    try:
+        end_jobs(run_ids)
+    except InputError as error:
+        _log.warning(
+            "%s; waiting %.0f s, after which steps of run %s that still live have ended themselves",
+            *(error, lease.LAST_SECONDS, ", ".join(run_ids)),
+        )
+        time.sleep(lease.LAST_SECONDS)
 
 
 def close_runs_of_the_home(settings: Settings) -> None:
@@ -232,16 +249,56 @@ def _process_is_gone(instance: DagsterInstance, run: DagsterRun) -> bool:
 
 
 def refuse_beside_ui_runs(instance: DagsterInstance, settings: Settings) -> None:
-    """Raise HomeBusyError while a run that was launched in Dagster's pages is in progress.
+    """Raise HomeBusyError while a run is in progress, such as one launched in Dagster's pages.
 
-    The other way round nothing is needed: the run queue lets one run go at a time.
+    To be called under the home's lock. The other way round a step waits for the lock, see
+    `wait_for_command`.
     """
-    living = instance.get_runs(RunsFilter(statuses=list(IN_PROGRESS)), limit=1)
-    if living:
+    for run in _unfinished(instance)[:1]:
+        if run.tags.get(COMMAND_LINE_TAG) == "true":
+            raise HomeBusyError(
+                f"run {run.run_id}, which a command started, hasn't ended as far as Dagster knows: "
+                "wait for it, or, where it was killed, let `fer-pipeline run` close it"
+            )
         raise HomeBusyError(
-            f"run {living[0].run_id}, launched in Dagster's pages, works on {settings.home}: "
+            f"run {run.run_id}, launched in Dagster's pages, works on {settings.home}: "
             "wait for it, or terminate it there (fer-pipeline ui)"
         )
+
+
+def lock_holder(folder: Path) -> str | None:
+    """The process that holds the lock of the home with this state folder, as it wrote itself
+    down; None where nobody does.
+    """
+    lock = folder / "run.lock"
+    if not lock.is_file():
+        return None
+    # A run that starts in this very moment finds the home busy: the shortest that can be.
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return file.read().strip() or "unknown"
+    return None
+
+
+def wait_for_command(
+    settings: Settings, run: DagsterRun, tell: Callable[[str], None] = _log.info
+) -> None:
+    """Return when no command holds the home's lock; for the steps of a run of Dagster's pages.
+
+    A command isn't always seen in the queue of runs, and may read what a step replaces, as a sweep
+    reads crops. It never waits for a run in its turn, see `refuse_beside_ui_runs`. `tell` is told
+    whom a step waits for.
+    """
+    if run.tags.get(COMMAND_LINE_TAG) == "true":
+        return
+    told = None
+    while (holder := lock_holder(settings.state_folder)) is not None:
+        if holder != told:
+            tell(f"waiting for a command (process {holder}) that works on {settings.home}")
+            told = holder
+        time.sleep(0.5)
 
 
 def _home_variables(settings: Settings) -> dict[str, str]:

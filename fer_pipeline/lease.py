@@ -20,6 +20,8 @@ from dagster_shared.serdes import deserialize_value
 PATIENCE = 45.0
 """Seconds without a sign of life after which a step takes its run for dead."""
 _RENEWAL = 5.0
+LAST_SECONDS = PATIENCE + 2 * _RENEWAL
+"""Seconds after the end of a run in which its steps have noticed and ended themselves."""
 _STEP = "DAGSTER_COMPRESSED_EXECUTE_STEP_ARGS"
 
 

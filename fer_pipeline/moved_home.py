@@ -7,16 +7,19 @@ import platform
 import re
 import sqlite3
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.files import text_digest
+from fer_pipeline.core.files import publish_bytes, text_digest
 from fer_pipeline.core.storage import as_location
 from fer_pipeline.settings import Settings
 
 HOME_TAG = "fer.home"
 """Tag of a run: which home it belongs to, see `home_id`."""
+
+_KEPT_ID = "home.id"
+"""File of the state folder: the home's id, and the place for which it holds."""
 
 _ADDRESSES: Mapping[str, tuple[str, ...]] = {
     "experiments": ("artifact_location",),
@@ -31,8 +34,23 @@ _SECONDS = 60.0
 
 
 def home_id(settings: Settings) -> str:
-    """The same for every run of one home on one machine, and for no other."""
-    return text_digest(platform.node(), settings.home)
+    """The same for every run of one home where it stands now, and for no other.
+
+    It is made of the names of machine and home and kept in the home, since containers that come
+    and go, and the nodes of a cluster, have other names. A copy at another place has another.
+    """
+    kept = settings.state_folder / _KEPT_ID
+    here = str(settings.home)
+    with suppress(OSError, ValueError):
+        known, place = kept.read_text().splitlines()
+        if place == here:
+            return known
+    made = text_digest(platform.node(), settings.home)
+    # Without a home, or where it may only be read, there is nothing to be found again.
+    with suppress(OSError):
+        if kept.parent.is_dir():
+            publish_bytes(kept, f"{made}\n{here}\n".encode())
+    return made
 
 
 def artifact_root(settings: Settings) -> str:

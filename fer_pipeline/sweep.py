@@ -57,7 +57,16 @@ def sweep(
 
     A variant that was tried before on the same data and seed, for as long, isn't trained again.
     """
-    from fer_pipeline.instance import locked_home
+    from dagster import DagsterInstance
+
+    from fer_pipeline.instance import (
+        close_killed_runs,
+        locked_home,
+        prepare_home,
+        refuse_beside_ui_runs,
+    )
+    from fer_pipeline.stale_runs import close_stale_runs
+    from fer_pipeline.training_task import check_crops
 
     if minutes is not None and epochs is not None:
         raise InputError("--minutes and --epochs both say how long a training is: give one")
@@ -69,8 +78,14 @@ def sweep(
     wanted = read_tries(tries or (), settings.recipe, settings.vote_share, epochs)
     if settings.label_source == "votes" and any(one.vote_share for one in wanted):
         raise InputError("vote_share mixes votes into listed labels: the label source is votes")
+    check_crops(settings, stream)
     # Another run would take its cores and make its crops anew, another sweep close its runs.
     with locked_home(settings), Progress(console=_console, transient=True) as progress:
+        prepare_home(settings)
+        with DagsterInstance.get() as instance:
+            close_killed_runs(instance, settings)
+            refuse_beside_ui_runs(instance, settings)
+        close_stale_runs(settings, experiment=tracking.SWEEPS)
         task = progress.add_task("sweep", total=len(wanted) * repeats)
 
         def tell(words: str, done: int) -> None:
@@ -104,14 +119,12 @@ def run_sweep(
 ) -> tuple[str, list[Compared]]:
     """Train each try with the seeds from the settings' one on; the manifest's hash and figures.
 
-    To be called under the home's lock. `tell` is told what happens and how many trainings are
-    done. Raises InputError when the crops of the settings aren't there.
+    To be called under the home's lock, with crops of the settings there. `tell` is told what
+    happens and how many trainings are done.
     """
     from fer_pipeline.assets.faces import verified_faces
     from fer_pipeline.core.examples import select_examples
-    from fer_pipeline.training_task import check_crops
 
-    check_crops(settings, stream)
     manifest, digest, crop_set = verified_faces(settings)
     classes = settings.all_streams[stream]
     init = None if settings.init is None else tracking.model_file(settings, settings.init)

@@ -1,4 +1,4 @@
-"""MLflow: the only module that starts, resumes or closes runs, and that knows model addresses.
+"""MLflow: the only module that starts or resumes runs, and that knows model addresses.
 
 One run for each training materialization. Everything that is logged later (the evaluation) goes
 to that run by its id, without reopening it, so that a killed evaluation leaves no run RUNNING.
@@ -6,7 +6,7 @@ to that run by its id, without reopening it, so that a killed evaluation leaves 
 
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -194,6 +194,8 @@ def training_run(
     """
     import mlflow
 
+    from fer_pipeline.stale_runs import close_stale_runs
+
     client = connect(settings)
     close_stale_runs(settings, asset=asset, experiment=experiment)
     with mlflow.start_run(
@@ -209,50 +211,6 @@ def training_run(
         yield TrainingRun(settings, run)
 
 
-def close_stale_runs(
-    settings: Settings,
-    asset: str | None = None,
-    *,
-    spared: Collection[str] = (),
-    experiment: str = EXPERIMENT,
-) -> int:
-    """Close this home's RUNNING runs (of one asset, or all) as KILLED; give their number.
-
-    Runs of the Dagster runs named in `spared` are left alone. Only to be called where no other
-    process trains: in the training step, which a pool of one protects, or under the lock of the
-    home with the runs that are in progress spared.
-    """
-    client = connect(settings)
-    known = client.get_experiment_by_name(experiment)
-    if known is None:
-        return 0
-    # Other homes may train on the same server.
-    wanted = f"attributes.status = 'RUNNING' and tags.`{HOME_TAG}` = '{home_id(settings)}'"
-    if asset is not None:
-        wanted += f" and tags.`{ASSET_TAG}` = '{asset}'"
-    stale = [
-        run
-        for run in client.search_runs([known.experiment_id], wanted)
-        if run.data.tags.get(DAGSTER_RUN_TAG) not in spared
-    ]
-    for run in stale:
-        client.set_terminated(run.info.run_id, status="KILLED")
-    return len(stale)
-
-
-def close_runs_of(settings: Settings, dagster_run: str) -> int:
-    """Close as KILLED what a Dagster run that has ended left RUNNING; give their number."""
-    client = connect(settings)
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    if experiment is None:
-        return 0
-    wanted = f"attributes.status = 'RUNNING' and tags.`{DAGSTER_RUN_TAG}` = '{dagster_run}'"
-    left = client.search_runs([experiment.experiment_id], wanted)
-    for run in left:
-        client.set_terminated(run.info.run_id, status="KILLED")
-    return len(left)
-
-
 def log_evaluation(
     settings: Settings,
     run_id: str,
@@ -260,8 +218,16 @@ def log_evaluation(
     files: Sequence[Location],
     model_id: str | None = None,
 ) -> None:
-    """Add the figures and files of an evaluation to the training run they belong to."""
+    """Add the figures and files of an evaluation to the training run they belong to.
+
+    Raises InputError where somebody deleted that run.
+    """
     client = connect(settings)
+    if client.get_run(run_id).info.lifecycle_stage == "deleted":
+        raise InputError(
+            f"the training's run {run_id} was deleted in MLflow: restore it "
+            f"(mlflow runs restore --run-id {run_id}), or make its trained_model anew with --force"
+        )
     for name, value in metrics.items():
         client.log_metric(run_id, name, value, model_id=model_id)
     for path in files:
@@ -377,7 +343,13 @@ def connect(settings: Settings) -> Any:
 def _experiment_id(client: Any, settings: Settings, name: str) -> str:
     experiment = client.get_experiment_by_name(name)
     if experiment is not None:
-        return str(experiment.experiment_id)
+        number = str(experiment.experiment_id)
+        if experiment.lifecycle_stage == "deleted":
+            raise InputError(
+                f"the experiment {name!r} was deleted in MLflow: restore it "
+                f"(mlflow experiments restore --experiment-id {number})"
+            )
+        return number
     # A server keeps artifacts where it was told to; without one they stand beside the database.
     folder = None if settings.mlflow_tracking_uri else artifact_root(settings)
     # MLflow's pages then open on training runs instead of traces of language models.

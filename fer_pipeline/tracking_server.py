@@ -15,6 +15,13 @@ from fer_pipeline.settings import Settings
 _LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 _LONGEST = 200
+_REFUSALS = frozenset(
+    (
+        *("RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"),
+        *("INVALID_PARAMETER_VALUE", "INVALID_STATE"),
+    )
+)
+"""Codes of what MLflow answers where it is well and what it is asked for isn't there."""
 
 
 def without_login(address: str) -> tuple[str, tuple[str, str] | None]:
@@ -63,6 +70,11 @@ def server_problem(error: BaseException) -> str | None:
     if not known:
         return None
     said = " ".join(str(known[0]).split())[:_LONGEST]
+    if getattr(known[0], "error_code", None) in _REFUSALS and not out_of_reach(error):
+        return (
+            f"MLflow refuses ({said}): see in its pages whether a run, model or experiment was "
+            "deleted or changed there, and restore it"
+        )
     return (
         f"MLflow can't be used ({said}): see that its server runs and that "
         "FER_MLFLOW_TRACKING_URI is right, then run again, which goes on from what is there"

@@ -1,5 +1,6 @@
 """The home's lock, its configuration, and what becomes of runs that were killed."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -10,17 +11,20 @@ import pytest
 import yaml
 from dagster._core.events import EngineEventData
 
-from fer_pipeline import tracking
+from fer_pipeline import lease, tracking
 from fer_pipeline.build import PIPELINE_JOB, build_definitions
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.instance import (
     COMMAND_LINE_TAG,
+    EXECUTOR_TAG,
     HomeBusyError,
     close_killed_runs,
     close_runs_of_the_home,
     environment,
     locked_home,
     prepare_home,
+    refuse_beside_ui_runs,
+    wait_for_command,
 )
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
@@ -202,6 +206,44 @@ def test_run_of_the_ui_is_closed_when_its_process_is_gone(settings: Settings) ->
         assert close_killed_runs(instance, settings) == 1
         assert _status(instance, dead) == dg.DagsterRunStatus.FAILURE
         assert _status(instance, alive) == _status(instance, unknown) == STARTED
+
+
+def test_killed_run_on_a_cluster_that_is_gone_is_closed_once_its_steps_have_ended(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    waited: list[float] = []
+    monkeypatch.setattr("fer_pipeline.instance.time.sleep", waited.append)
+    with graph.instance_of(settings.home) as instance:
+        run = _run(instance, settings, {COMMAND_LINE_TAG: "true", EXECUTOR_TAG: "ray"})
+        with pytest.raises(HomeBusyError, match=f"run {run}, which a command started, hasn't"):
+            refuse_beside_ui_runs(instance, settings)
+        assert close_killed_runs(instance, settings) == 1
+        assert _status(instance, run) == dg.DagsterRunStatus.FAILURE
+    assert waited == [lease.LAST_SECONDS]
+    assert lease.LAST_SECONDS > lease.PATIENCE
+
+
+def test_step_of_the_pages_waits_for_a_command_and_one_of_a_command_does_not(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = contextlib.ExitStack()
+    monkeypatch.setattr("fer_pipeline.instance.time.sleep", lambda _: command.close())
+    told: list[str] = []
+    with graph.instance_of(settings.home) as instance, command:
+        of_pages, of_a_command = (
+            instance.get_run_by_id(_run(instance, settings, tags))
+            for tags in ({}, {COMMAND_LINE_TAG: "true"})
+        )
+        assert of_pages is not None
+        assert of_a_command is not None
+        wait_for_command(settings, of_pages, told.append)
+        assert told == []
+        command.enter_context(locked_home(settings))
+        wait_for_command(settings, of_a_command, told.append)
+        assert told == []
+        wait_for_command(settings, of_pages, told.append)
+    assert told == [f"waiting for a command (process {os.getpid()}) that works on {settings.home}"]
 
 
 def test_pages_close_killed_runs_before_they_start_unless_one_works(settings: Settings) -> None:

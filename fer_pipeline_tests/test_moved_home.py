@@ -9,13 +9,31 @@ import pytest
 
 from fer_pipeline import tracking
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.moved_home import follow_home
+from fer_pipeline.moved_home import follow_home, home_id
 from fer_pipeline.settings import Settings
+from fer_pipeline.stale_runs import close_stale_runs
 from fer_pipeline.summary import run_summary
 from fer_pipeline_tests import graph
 
 STREAM = "three_class"
 ELSEWHERE = "file:///elsewhere/artifacts"
+
+
+def test_home_keeps_its_id_under_another_machine_name_and_loses_it_at_another_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Settings.fresh(home=tmp_path / "first")
+    assert not first.home.exists()
+    unkept = home_id(first)
+    assert not first.home.exists()
+    first.home.mkdir()
+    assert home_id(first) == unkept
+    monkeypatch.setattr("platform.node", lambda: "another container")
+    assert home_id(first) == unkept
+    shutil.copytree(first.home, tmp_path / "copy")
+    assert home_id(Settings.fresh(home=tmp_path / "copy")) != unkept
+    (first.home / "home.id").write_text("cut off")
+    assert home_id(first) != unkept
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +84,7 @@ def test_what_runs_left_is_found_in_the_new_place_and_new_runs_write_there(
 
 
 def test_run_that_was_killed_before_the_move_is_closed_after_it(second: Settings) -> None:
-    assert tracking.close_stale_runs(second) == 1
+    assert close_stale_runs(second) == 1
     assert set(graph.tracked_runs(Path(second.home)).values()) == {"FINISHED", "KILLED"}
 
 

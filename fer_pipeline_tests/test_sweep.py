@@ -8,12 +8,14 @@ import pytest
 
 from fer_pipeline import sweep as sweeping
 from fer_pipeline import tracking
+from fer_pipeline.build import PIPELINE_JOB
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.sweep import Trained, read_tries
 from fer_pipeline.instance import locked_home
 from fer_pipeline.settings import Settings
 from fer_pipeline.sweep import TRY_TAG, sweep
 from fer_pipeline_tests import graph
+from fer_pipeline_tests.automation.ticks import unfinished_run
 from fer_pipeline_tests.graph import Ended
 
 STREAM = "three_class"
@@ -139,6 +141,33 @@ def test_a_sweep_and_another_command_never_work_on_one_home(
     assert ended.code == 1
     assert "busy: another run (process" in ended.words
     assert ended.answer["error"].startswith("another run (process")
+
+
+def test_a_sweep_is_refused_beside_a_run_of_the_pages(
+    home: Path, monkeypatch: pytest.MonkeyPatch, here: Callable[..., Ended]
+) -> None:
+    monkeypatch.delattr(sweeping, "_train")
+    run = unfinished_run(Settings.load(home=home), PIPELINE_JOB, ["class_manifest"])
+    ended = here("sweep", "--stream", STREAM, "--home", home)
+    with graph.instance_of(home) as instance:
+        instance.delete_run(run.run_id)
+    assert ended.code == 1
+    assert f"run {run.run_id}, launched in Dagster's pages, works on" in ended.words
+
+
+@pytest.mark.usefixtures("own_environment")
+def test_what_a_killed_sweep_left_running_is_closed_by_the_next_one(
+    home: Path, first: dict[str, Any], here: Callable[..., Ended]
+) -> None:
+    settings = Settings.load(home=home)
+    client = tracking.connect(settings)
+    experiment = client.get_experiment_by_name(tracking.SWEEPS).experiment_id
+    tags = {tracking.HOME_TAG: tracking.home_id(settings), tracking.ASSET_TAG: "other/sweep"}
+    left = client.create_run(experiment, tags=tags).info.run_id
+    assert _runs(_sweep(here, home)) == {
+        "preset": [(_runs(first)["preset"][0][0], True)],
+    }
+    assert client.get_run(left).info.status == "KILLED"
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,25 @@ def test_model_on_a_server_that_is_gone_is_not_called_unknown(gone: Settings) ->
     assert out_of_reach(error.value)
 
 
+def test_what_mlflow_refuses_is_not_called_a_server_that_is_gone(tmp_path: Path) -> None:
+    settings = Settings.fresh(home=tmp_path)
+    client = tracking.connect(settings)
+    with tracking.training_run(settings, "a/trained_model", {}, "name") as run:
+        pass
+    with pytest.raises(dg.Failure) as failure, step():
+        client.get_model_version("nobody", "1")
+    assert str(failure.value.description).startswith("MLflow refuses (Registered Model with name=")
+    client.delete_run(run.run_id)
+    with pytest.raises(InputError, match=f"mlflow runs restore --run-id {run.run_id}"):
+        tracking.log_evaluation(settings, run.run_id, {"test_accuracy": 0.5}, [])
+    client.delete_experiment(client.get_experiment_by_name(tracking.EXPERIMENT).experiment_id)
+    with (
+        pytest.raises(InputError, match="mlflow experiments restore --experiment-id 1"),
+        tracking.training_run(settings, "a/trained_model", {}, "name"),
+    ):
+        pass
+
+
 def test_other_errors_are_none_of_mlflow() -> None:
     assert server_problem(ValueError("API request to the moon")) is None
     assert not out_of_reach(MlflowException("Run 'x' not found"))

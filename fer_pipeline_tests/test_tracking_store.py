@@ -17,6 +17,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.model_cards import with_version
 from fer_pipeline.repeat import like
 from fer_pipeline.settings import Settings
+from fer_pipeline.stale_runs import close_stale_runs
 from fer_pipeline.tracking_server import tracking_uri
 from fer_pipeline_tests import graph
 
@@ -41,7 +42,7 @@ def _left_running(settings: Settings, asset: str, home: str | None = None) -> st
 
 
 def test_home_without_an_experiment_has_nothing_to_close(store: Settings) -> None:
-    assert tracking.close_stale_runs(store) == 0
+    assert close_stale_runs(store) == 0
 
 
 def test_finished_training_is_a_finished_run(store: Settings) -> None:
@@ -72,7 +73,7 @@ def test_training_closes_the_run_its_killed_predecessor_left(store: Settings) ->
         assert _status(store, stale) == "KILLED"
         assert _status(store, other) == "RUNNING"
     assert _status(store, run.run_id) == "FINISHED"
-    assert tracking.close_stale_runs(store) == 1
+    assert close_stale_runs(store) == 1
     assert _status(store, other) == "KILLED"
 
 
@@ -96,7 +97,7 @@ def test_run_of_a_process_that_was_killed_in_a_write_is_closed_too(store: Settin
         pytest.raises(sqlite3.OperationalError, match="readonly"),
     ):
         reader.execute("select * from runs")
-    assert tracking.close_stale_runs(store) == 1
+    assert close_stale_runs(store) == 1
     assert graph.tracked_runs(store.home)[stale] == "KILLED"
 
 
@@ -104,7 +105,7 @@ def test_runs_of_another_home_on_the_same_server_are_left_alone(store: Settings)
     with tracking.training_run(store, "a/trained_model", {}, "name"):
         pass
     other = _left_running(store, "a/trained_model", home="of another machine")
-    assert tracking.close_stale_runs(store) == 0
+    assert close_stale_runs(store) == 0
     assert _status(store, other) == "RUNNING"
 
 

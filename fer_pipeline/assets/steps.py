@@ -18,6 +18,7 @@ from fer_pipeline.core.disk import disk_problem
 from fer_pipeline.core.errors import BusyError, InputError
 from fer_pipeline.core.storage import storage_problem
 from fer_pipeline.failures import UNEXPECTED
+from fer_pipeline.instance import wait_for_command
 from fer_pipeline.settings import DEFAULT_HOME, Settings
 from fer_pipeline.tracking_server import server_problem
 from fer_pipeline.versions import code_version
@@ -34,6 +35,7 @@ def step() -> Iterator[None]:
     """Run the body of an asset; what it raises becomes a failure that is not tried again."""
     _end_with_parent()
     lease.follow()
+    _wait_for_command()
     try:
         yield
     except InputError as error:
@@ -51,6 +53,15 @@ def step() -> Iterator[None]:
         raise dg.Failure(
             f"{type(error).__name__}: {error}", metadata={UNEXPECTED: True}, allow_retries=False
         ) from error
+
+
+def _wait_for_command() -> None:
+    try:
+        context = dg.OpExecutionContext.get()
+    except dg.DagsterInvariantViolationError:
+        # The body is called by hand.
+        return
+    wait_for_command(context.resources.settings, context.run, context.log.info)
 
 
 def stream_asset(

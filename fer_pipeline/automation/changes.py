@@ -15,7 +15,7 @@ from fer_pipeline.automation.states import (
     ALONE_TAG,
     States,
     present_settings,
-    unfinished_run,
+    working,
 )
 from fer_pipeline.core.corrections import corrections_digest
 from fer_pipeline.core.errors import InputError
@@ -66,9 +66,9 @@ def changes_sensor(settings: Settings, states: States) -> dg.SensorDefinition:
             if cursor.get("seen") != now:
                 context.update_cursor(json.dumps({**cursor, "seen": now}))
                 return dg.SkipReason("files changed: waiting until they rest")
-            busy = unfinished_run(context.instance)
+            busy = working(settings, context.instance)
             if busy is not None:
-                return dg.SkipReason(f"files changed: waiting for the end of run {busy}")
+                return dg.SkipReason(f"files changed: waiting for the end of {busy}")
             known = states(present, context.instance)
         except InputError as error:
             return dg.SkipReason(str(error))

@@ -64,7 +64,7 @@ def _closing(ended: str, status: dg.DagsterRunStatus) -> dg.SensorDefinition:
         if selection is not None and not any(key.path[-1] == _TRAINING for key in selection):
             return dg.SkipReason(f"run {run.run_id} trained nothing")
         # MLflow takes seconds to import, which most runs that fail needn't cost the code server.
-        from fer_pipeline.tracking import close_runs_of
+        from fer_pipeline.stale_runs import close_runs_of
 
         closed = close_runs_of(settings, run.run_id)
         return dg.SkipReason(f"{closed} MLflow run(s) of run {run.run_id} closed")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from dagster import AssetKey, DagsterInstance, RunsFilter
 
-from fer_pipeline.instance import IN_PROGRESS
+from fer_pipeline.instance import IN_PROGRESS, lock_holder
 from fer_pipeline.plan import AssetState
 from fer_pipeline.settings import Settings
 
@@ -37,6 +37,15 @@ def being_made(instance: DagsterInstance) -> set[AssetKey]:
             if event is None or event.run_id != run.run_id:
                 found.add(key)
     return found
+
+
+def working(settings: Settings, instance: DagsterInstance) -> str | None:
+    """What works on the home, in words: a run that hasn't ended, or a command; None for nothing."""
+    run = unfinished_run(instance)
+    if run is not None:
+        return f"run {run}"
+    process = lock_holder(settings.state_folder)
+    return None if process is None else f"a command (process {process})"
 
 
 def unfinished_run(instance: DagsterInstance, job: str | None = None) -> str | None:

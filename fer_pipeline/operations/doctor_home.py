@@ -16,7 +16,7 @@ from fer_pipeline.core.files import TEMPORARY_SUFFIX
 from fer_pipeline.core.manifest import MANIFEST_FILE, photos_of, read_manifest
 from fer_pipeline.core.room import free_bytes, in_words
 from fer_pipeline.core.storage import check_writable, is_file
-from fer_pipeline.instance import lost_runs
+from fer_pipeline.instance import lock_holder, lost_runs
 from fer_pipeline.operations import databases
 from fer_pipeline.operations.findings import Finding, ok, problem, warning
 from fer_pipeline.operations.room import needs_of
@@ -51,22 +51,6 @@ def home(settings: Settings) -> Iterator[Finding]:
     holder = lock_holder(folder)
     if holder is not None:
         yield ok("home", f"a run works on it (process {holder})")
-
-
-def lock_holder(folder: Path) -> str | None:
-    """The process that holds a home's lock, as it wrote itself down; None where nobody does."""
-    import fcntl
-
-    lock = folder / "run.lock"
-    if not lock.is_file():
-        return None
-    # A run that starts in this very moment finds the home busy: the shortest that can be.
-    with lock.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return file.read().strip() or "unknown"
-    return None
 
 
 def disk(settings: Settings) -> Iterator[Finding]:

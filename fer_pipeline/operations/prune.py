@@ -17,7 +17,7 @@ from fer_pipeline.core.room import in_words
 from fer_pipeline.instance import locked_home, prepare_home, refuse_beside_ui_runs
 from fer_pipeline.operations.prune_files import crops, shown_pictures, unfinished
 from fer_pipeline.operations.prune_history import run_logs
-from fer_pipeline.operations.prune_tracking import failed_runs, old_versions
+from fer_pipeline.operations.prune_tracking import close_killed_sweeps, failed_runs, old_versions
 from fer_pipeline.operations.removal import Removal
 from fer_pipeline.settings import Settings
 from fer_pipeline.terminal import print_json, say
@@ -48,6 +48,7 @@ def prune(
             prepare_home(settings)
             with DagsterInstance.get() as instance:
                 refuse_beside_ui_runs(instance, settings)
+                close_killed_sweeps(settings)
                 found = list(removable(settings, instance, retention))
                 for one in found:
                     one.remove()

@@ -19,6 +19,7 @@ from fer_pipeline.operations.prune_history import seconds_ago
 from fer_pipeline.operations.removal import Removal, size_of
 from fer_pipeline.registry import Registry
 from fer_pipeline.settings import Settings
+from fer_pipeline.stale_runs import close_stale_runs
 
 _ENDED_BADLY = ("FAILED", "KILLED")
 _VERSIONS = "old model versions"
@@ -30,6 +31,12 @@ def has_tracking(settings: Settings) -> bool:
     return (
         settings.mlflow_tracking_uri is not None or (settings.mlflow_folder / "mlflow.db").is_file()
     )
+
+
+def close_killed_sweeps(settings: Settings) -> None:
+    """Close what killed sweeps left running; to be called under the home's lock, as theirs is."""
+    if has_tracking(settings):
+        close_stale_runs(settings, experiment=tracking.SWEEPS)
 
 
 def old_versions(
@@ -153,6 +160,10 @@ def _remove_version(registry: Registry, number: str, model: Any) -> None:
     with locked(registry.settings, registry.stream):
         if is_file(champion_file(registry.settings, registry.stream)):
             write_champion(registry)
+        # Somebody may have taken it into use since the list was made.
+        version = registry.versions().get(number)
+        if version is None or version.aliases or number == registry.previous():
+            return
         client.delete_model_version(registry.name, number)
     if model is not None:
         client.delete_logged_model(model.model_id)

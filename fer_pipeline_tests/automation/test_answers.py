@@ -8,12 +8,16 @@ import dagster as dg
 import pytest
 
 from fer_pipeline.automation.answers import ANSWERS_SENSOR, answers_sensor
+from fer_pipeline.automation.states import ALONE_TAG
 from fer_pipeline.build import build_definitions
 from fer_pipeline.core.answers import AnswerStore
 from fer_pipeline.core.study import Study
+from fer_pipeline.instance import locked_home
 from fer_pipeline.people import ANSWERS, answers_digest, stream_study
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
+
+pytestmark = pytest.mark.usefixtures("own_environment")
 
 STREAM = "three_class"
 REPORTS = {f"{STREAM}/evaluation_report", f"{STREAM}/human_error_report"}
@@ -82,6 +86,25 @@ def test_sensor_waits_for_answers_and_until_they_rest_and_asks_once(settings: Se
     assert "nothing new" in (after.skip_message or "")
 
 
+def test_sensor_waits_for_a_model_that_is_to_be_made_anew_and_for_what_works(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph.store_answers(settings, _study(settings), "Ann")
+    _, first = _tick(settings, None)
+    with locked_home(settings):
+        _, busy = _tick(settings, first.cursor)
+    assert "waiting for the end of a command (process" in (busy.skip_message or "")
+    # The settings of the next run, as the sensor and its runs find them.
+    monkeypatch.setenv("FER_SEED", "7")
+    _, behind = _tick(settings, busy.cursor)
+    assert "its model is to be made anew first (" in (behind.skip_message or "")
+    monkeypatch.delenv("FER_SEED")
+    _, asked = _tick(settings, behind.cursor)
+    assert _chosen(asked) == REPORTS
+    (request,) = asked.run_requests
+    assert request.tags[ALONE_TAG] == "true"
+
+
 def test_answers_that_are_there_once_more_ask_for_a_run_of_their_own(settings: Settings) -> None:
     def requested(cursor: str | None) -> tuple[str | None, list[str | None]]:
         _, data = _tick(settings, _tick(settings, cursor)[1].cursor)
@@ -121,6 +144,6 @@ def test_reports_are_behind_when_answers_came_or_were_taken_back_until_they_are_
 
 
 def test_sensor_runs_unless_it_is_stopped_and_aims_at_the_reports_alone(settings: Settings) -> None:
-    sensor = answers_sensor(settings)
+    sensor = answers_sensor(settings, lambda *_: [])
     assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
     assert sensor.minimum_interval_seconds == 60

@@ -16,6 +16,7 @@ from fer_pipeline.build import PIPELINE_JOB
 from fer_pipeline.champion import champion_file
 from fer_pipeline.instance import locked_home
 from fer_pipeline.operations.prune_history import standing_runs
+from fer_pipeline.operations.prune_tracking import old_versions
 from fer_pipeline.registry import Registry
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
@@ -148,6 +149,17 @@ def test_champion_the_one_before_it_and_the_newest_stay(
     # What was decided of the version that is gone is still told, and figures of its training stay.
     assert json.loads(champion_file(settings, STREAM).read_text())["history"] == history
     assert len(graph.tracked_runs(settings.state_folder)) == 4
+
+
+def test_version_that_came_into_use_since_it_was_listed_stays(registered: Settings) -> None:
+    settings = registered
+    registry = Registry(settings, STREAM)
+    with graph.instance_of(settings.state_folder) as instance:
+        (listed,) = old_versions(settings, instance, runs=1, days=0)
+    tracking.connect(settings).set_registered_model_alias(registry.name, "mine", "1")
+    listed.remove()
+    assert set(registry.versions()) == set("1234")
+    assert model_bytes(settings, "1")
 
 
 def _stopped(settings: Settings) -> str:
