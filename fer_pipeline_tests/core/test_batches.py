@@ -1,6 +1,7 @@
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -132,6 +133,71 @@ def test_a_pool_that_holds_everything_is_read_once(examples, monkeypatch):
             batches[number]
         batches.on_epoch_end()
     assert reads == [1]
+
+
+def test_data_of_one_pool_keep_the_order_of_their_seed(examples):
+    batches = crop_batches(examples, 10, shuffle=True, seed=6)
+    rng = np.random.default_rng([6, 0])
+    rng.permutation(len(examples.shards))
+    assert np.array_equal(_epoch(batches), rng.permutation(103))
+
+
+def _class_by_class(folder, *counts, **options):
+    """So many examples of each class, one class after another."""
+    names = [name for name, count in zip(CLASSES, counts, strict=True) for _ in range(count)]
+    return _examples(folder, names, **options)
+
+
+def _of_windows(expression, length):
+    """Shares of the classes in every stretch of so many examples."""
+    upto = np.cumsum(np.eye(3)[expression], axis=0)
+    return (upto[length:] - upto[:-length]) / length
+
+
+@pytest.mark.parametrize("sampling", ["natural", "balanced"])
+def test_classes_are_mixed_where_data_are_stored_class_by_class(tmp_path, sampling):
+    examples = _class_by_class(tmp_path, 1500, 900, 100, rows_per_shard=400, row_group_size=40)
+    options = {"shuffle": True, "sampling": sampling, "pool_bytes": 400 * CROP_BYTES, "seed": 2}
+    batches, again = (crop_batches(examples, 10, **options) for _ in range(2))
+    orders = []
+    for _ in range(2):
+        orders.append(_epoch(batches))
+        assert np.array_equal(orders[-1], _epoch(again))
+        seen = examples.expression[orders[-1]]
+        if sampling == "natural":
+            assert np.array_equal(np.sort(orders[-1]), np.arange(2500))
+        share = np.bincount(seen) / 2500
+        # Ten batches are 100 examples: chance alone is off by up to 0.15 somewhere.
+        assert np.abs(_of_windows(seen, 100) - share).max() < 0.2
+        batches.on_epoch_end()
+        again.on_epoch_end()
+    assert not np.array_equal(*orders)
+
+
+@pytest.mark.parametrize("sampling", ["natural", "balanced"])
+@pytest.mark.parametrize(
+    "stored", [_class_by_class, lambda *args, **more: _lopsided(*args, **more)]
+)
+def test_pools_hold_what_fits_and_cut_few_row_groups(tmp_path, monkeypatch, stored, sampling):
+    examples = stored(tmp_path, 1500, 900, 100, rows_per_shard=400, row_group_size=40)
+    loads = []
+    monkeypatch.setattr(
+        "fer_pipeline.core.batches.load_images",
+        lambda examples, indices: loads.append(indices) or load_images(examples, indices),
+    )
+    batches = crop_batches(
+        examples, 10, shuffle=True, sampling=sampling, pool_bytes=600 * CROP_BYTES
+    )
+    drawn = set(_epoch(batches).tolist())
+    for number in range(len(batches)):
+        batches[number]
+    sizes = [len(indices) for indices in loads]
+    assert max(one + other for one, other in pairwise(sizes)) <= 600
+    assert len(sizes) == -(-len(drawn) // 300), "each pool is read once"
+    assert sorted(np.concatenate(loads).tolist()) == sorted(drawn), "and only what is drawn"
+    group = examples.row_group()
+    reads = sum(len(np.unique(group[indices])) for indices in loads)
+    assert reads <= len(np.unique(group)) + 3 * len(loads)
 
 
 def test_label_smoothing_spreads_its_share_evenly(examples):
