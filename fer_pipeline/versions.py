@@ -42,7 +42,7 @@ _VERSIONS: Mapping[str, _Version] = {
     "champion": _Version(3, ("label_source", "seed", "resamples", "least_gain"), _TIES),
     # A study stays as it was drawn, whatever the settings of another one would be.
     "relabel_sample": _Version(1, ("study",)),
-    "human_error_report": _Version(2, ("label_source", "seed", "resamples", "study"), _TIES),
+    "human_error_report": _Version(3, ("label_source", "seed", "resamples", "study"), _TIES),
     "label_issues": _Version(
         1,
         (
