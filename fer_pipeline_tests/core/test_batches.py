@@ -148,6 +148,13 @@ def _class_by_class(folder, *counts, **options):
     return _examples(folder, names, **options)
 
 
+def _lopsided(folder, *counts, **options):
+    """So many examples of each class, mixed."""
+    expressions = [name for name, count in zip(CLASSES, counts, strict=True) for _ in range(count)]
+    order = np.random.default_rng(1).permutation(len(expressions))
+    return _examples(folder, [expressions[i] for i in order], **options)
+
+
 def _of_windows(expression, length):
     """Shares of the classes in every stretch of so many examples."""
     upto = np.cumsum(np.eye(3)[expression], axis=0)
@@ -175,9 +182,7 @@ def test_classes_are_mixed_where_data_are_stored_class_by_class(tmp_path, sampli
 
 
 @pytest.mark.parametrize("sampling", ["natural", "balanced"])
-@pytest.mark.parametrize(
-    "stored", [_class_by_class, lambda *args, **more: _lopsided(*args, **more)]
-)
+@pytest.mark.parametrize("stored", [_class_by_class, _lopsided])
 def test_pools_hold_what_fits_and_cut_few_row_groups(tmp_path, monkeypatch, stored, sampling):
     examples = stored(tmp_path, 1500, 900, 100, rows_per_shard=400, row_group_size=40)
     loads = []
@@ -236,13 +241,6 @@ def test_vote_shares_take_the_mix_of_their_class_weights(tmp_path):
     per_class = class_weights(examples, "inverse")
     each = example_weights(examples, "inverse")
     assert each[0] == pytest.approx((per_class[0] + per_class[1]) / 2)
-
-
-def _lopsided(folder, *counts, **options):
-    """So many examples of each class, mixed."""
-    expressions = [name for name, count in zip(CLASSES, counts, strict=True) for _ in range(count)]
-    order = np.random.default_rng(1).permutation(len(expressions))
-    return _examples(folder, [expressions[i] for i in order], **options)
 
 
 @pytest.mark.parametrize("pool_bytes", [40 * CROP_BYTES, 2**28])
