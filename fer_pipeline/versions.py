@@ -39,10 +39,10 @@ _VERSIONS: Mapping[str, _Version] = {
         3, ("recipe", "label_source", "vote_share", "init", "seed", "minutes", "threads"), _TIES
     ),
     "evaluation_report": _Version(4, ("label_source", "seed", "resamples", "study"), _TIES),
-    "champion": _Version(2, ("label_source", "seed", "resamples", "least_gain"), _TIES),
+    "champion": _Version(3, ("label_source", "seed", "resamples", "least_gain"), _TIES),
     # A study stays as it was drawn, whatever the settings of another one would be.
     "relabel_sample": _Version(1, ("study",)),
-    "human_error_report": _Version(2, ("label_source", "seed", "resamples", "study"), _TIES),
+    "human_error_report": _Version(3, ("label_source", "seed", "resamples", "study"), _TIES),
     "label_issues": _Version(
         1,
         (

@@ -16,6 +16,7 @@ import dagster as dg
 import pyarrow as pa
 
 from fer_pipeline import tracking
+from fer_pipeline.core.checkpoint import SECONDS_BETWEEN_STATES, Checkpoint
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import file_digest, text_digest
 from fer_pipeline.core.manifest import MANIFEST_FILE
@@ -30,7 +31,6 @@ from fer_pipeline.training_task import Material, check_same_task, training_mater
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fer_pipeline.core.checkpoint import Checkpoint
     from fer_pipeline.core.result_file import Result
     from fer_pipeline.core.train import EpochResult
     from fer_pipeline.core.trained import Trained
@@ -42,8 +42,6 @@ ELSEWHERE_TAG = "fer.result_file"
 """Tag of the MLflow run of a training elsewhere: the digest of its result file."""
 INIT_DIGEST = "init_digest"
 """Metadata key: the digest of the model file that training started from."""
-SECONDS_BETWEEN_STATES = 60.0
-"""How much of a training a killed run loses at most, beside the epoch that was under way."""
 
 
 def train_stream(
@@ -191,15 +189,13 @@ def _train(
 @contextlib.contextmanager
 def _checkpoint(
     context: dg.AssetExecutionContext, settings: Settings, material: Material
-) -> Iterator["Checkpoint"]:
+) -> Iterator[Checkpoint]:
     """Where the state of the training stands until its model is kept.
 
     A run that was stopped is gone on from by one that would train just the same; what another
     task left is removed.
     """
     import keras
-
-    from fer_pipeline.core.checkpoint import Checkpoint
 
     task = material.task
     stream = task.card.stream

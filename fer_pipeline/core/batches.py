@@ -18,7 +18,7 @@ from fer_pipeline.core.examples import Examples, load_images
 from fer_pipeline.core.presets import Augmentation, ClassWeighting, Recipe, Sampling
 
 POOL_BYTES = 256 * 2**20
-"""Bytes of crops that a `CropBatches` holds in memory at most (or two shards, if larger)."""
+"""Bytes of crops that a `CropBatches` holds in memory at most (or two crops, if larger)."""
 
 Batch = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
@@ -69,21 +69,22 @@ def training_prior(examples: Examples, recipe: Recipe) -> tuple[float, ...]:
 
 
 class _CropPool:
-    """The crops of the examples of some shards, in memory."""
+    """The crops of some examples, in memory; `members` are their positions in rising order."""
 
-    def __init__(self, examples: Examples, shards: tuple[int, ...]) -> None:
-        self.shards = shards
-        self._members = np.flatnonzero(np.isin(examples.shard_index, shards))
-        self._crops = load_images(examples, self._members)
+    def __init__(self, examples: Examples, members: NDArray[np.intp]) -> None:
+        self.members = members
+        self._crops = load_images(examples, members)
 
     def take(self, indices: NDArray[np.intp]) -> NDArray[np.uint8]:
-        return self._crops[np.searchsorted(self._members, indices)]
+        return self._crops[np.searchsorted(self.members, indices)]
 
 
 class _EpochPlan:
-    """The order of one epoch: pools of whole shards, shuffled, then rows within each pool.
+    """The order of one epoch: pools of examples, one after another, and rows shuffled in each.
 
-    `wanted` (n,) is how often each example comes on average; None for each once.
+    Data that fit into `pool_bytes` are one pool. Larger data are read by row groups in the order of
+    `_spread`, which is cut into pools of equal numbers of crops. `wanted` (n,) is how often each
+    example comes on average; None for each once.
     """
 
     def __init__(
@@ -94,32 +95,52 @@ class _EpochPlan:
         wanted: NDArray[np.float64] | None = None,
     ):
         crop_bytes = int(np.prod(examples.image_shape))
-        sizes = np.bincount(examples.shard_index, minlength=len(examples.shards)) * crop_bytes
-        used = np.flatnonzero(sizes)
-        if rng is not None:
-            rng.shuffle(used)
-        # A batch can span two pools, so that both must fit together.
-        limit = pool_bytes if sizes.sum() <= pool_bytes else pool_bytes // 2
-        pools: list[list[int]] = []
-        filled = limit + 1
-        for shard in used:
-            if filled + sizes[shard] > limit:
-                pools.append([])
-                filled = 0
-            pools[-1].append(int(shard))
-            filled += int(sizes[shard])
-        self.pools = [tuple(sorted(pool)) for pool in pools]
+        everything = np.arange(len(examples))
+        fits = len(examples) * crop_bytes <= pool_bytes
+        if fits and rng is not None:
+            # Its result isn't used: it keeps the order that a seed gave when shards were shuffled.
+            rng.shuffle(np.unique(examples.shard_index))
         times = None if wanted is None or rng is None else _whole_draws(examples, wanted, rng)
+        self.pools = [everything]
+        if not fits:
+            held = everything if times is None else np.flatnonzero(times)
+            sequence = held if rng is None else _spread(examples, held, rng, wanted)
+            # A batch can span two pools, so that both must fit together.
+            most = max(1, pool_bytes // 2 // crop_bytes)
+            parts = np.array_split(sequence, -(-len(sequence) // most))
+            self.pools = [np.sort(part) for part in parts]
         orders = []
-        for pool in self.pools:
-            members = np.flatnonzero(np.isin(examples.shard_index, pool))
-            if times is not None:
-                members = np.repeat(members, times[members])
+        for members in self.pools:
+            order = members.copy() if times is None else np.repeat(members, times[members])
             if rng is not None:
-                rng.shuffle(members)
-            orders.append(members)
+                rng.shuffle(order)
+            orders.append(order)
         self.order = np.concatenate(orders)
-        self.ends = np.cumsum([len(members) for members in orders])
+        self.ends = np.cumsum([len(order) for order in orders])
+
+
+def _spread(
+    examples: Examples,
+    held: NDArray[np.intp],
+    rng: np.random.Generator,
+    wanted: NDArray[np.float64] | None,
+) -> NDArray[np.intp]:
+    """The examples `held`, row group by row group, so that every stretch has classes in proportion.
+
+    Groups are shuffled among those of the same class, the one that most of their draws are of, and
+    the classes are merged, each evenly spread. Rows of a group stay near one another: a pool that
+    is cut from this order reads few groups.
+    """
+    names, group = np.unique(examples.row_group(), return_inverse=True)
+    shape = len(names), examples.target.shape[1]
+    cell = group * shape[1] + examples.expression
+    draws_of = np.bincount(cell, weights=wanted, minlength=shape[0] * shape[1]).reshape(shape)
+    kind = draws_of.argmax(axis=1)[group[held]]
+    turn = rng.permutation(len(names))[group[held]]
+    by_kind = np.lexsort((turn, kind))
+    sizes = np.bincount(kind, minlength=shape[1])
+    place = np.concatenate([(np.arange(size) + rng.random()) / max(1, size) for size in sizes])
+    return held[by_kind[np.argsort(place, kind="stable")]]
 
 
 def _whole_draws(
@@ -182,6 +203,9 @@ class _Source:
     def start_epoch(self, epoch: int) -> None:
         with self._lock:
             self.epoch = epoch
+            # Pools of another epoch hold other crops, unless there is one for all.
+            everything = len(self._examples)
+            self._loaded = [pool for pool in self._loaded if len(pool.members) == everything]
             rng = np.random.default_rng([self._seed, epoch]) if self._shuffle else None
             self._plan = _EpochPlan(self._examples, self._pool_bytes, rng, self._wanted)
 
@@ -211,13 +235,13 @@ class _Source:
             images[here] = self._pool(self._plan.pools[pool]).take(chosen[here])
         return images
 
-    def _pool(self, shards: tuple[int, ...]) -> _CropPool:
+    def _pool(self, members: NDArray[np.intp]) -> _CropPool:
         for pool in self._loaded:
-            if pool.shards == shards:
+            if np.array_equal(pool.members, members):
                 return pool
         # Forget the older pool before reading, so that at most two are ever in memory.
         self._loaded = self._loaded[-1:]
-        self._loaded.append(_CropPool(self._examples, shards))
+        self._loaded.append(_CropPool(self._examples, members))
         return self._loaded[-1]
 
 
@@ -238,10 +262,12 @@ def crop_batches(
 
     Item i is (images float32 (b, h, w, c) in 0..255, targets float32 (b, K), weights float32
     (b,)) with b at most `batch_size` and batches equal to within one example. It depends on
-    seed, epoch and i alone, whatever the threads. `shuffle` mixes shards, then rows within a
-    pool of shards of at most `pool_bytes` bytes; without it the order is that of `examples`.
-    Sampling other than "natural" needs `shuffle`. `on_epoch_end` moves to the next epoch,
-    `start_epoch(e)` to epoch e (from 0); `indices(i)` names the examples of batch i.
+    seed, epoch and i alone, whatever the threads. `shuffle` mixes everything where it fits into
+    `pool_bytes` bytes. Larger data are read in pools of half of that, each of row groups of every
+    class, however the data are sorted, and rows are mixed within a pool. Without `shuffle` the
+    order is that of `examples`. Sampling other than "natural" needs `shuffle`. `on_epoch_end` moves
+    to the next epoch, `start_epoch(e)` to epoch e (from 0); `indices(i)` names the examples of
+    batch i.
     """
     if sampling != "natural" and not shuffle:
         raise ValueError(f"sampling {sampling!r} is drawn anew for each epoch: it needs shuffle")

@@ -5,7 +5,7 @@ the task in plain values. The test split stays at home, and so do photos and pat
 """
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fer_pipeline.core.archives import Archive, opened_archive, written_archive
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.examples import Examples, load_images
+from fer_pipeline.core.examples import Examples, load_images, rows_of_groups
 from fer_pipeline.core.model_file import ModelCard, card_of
 from fer_pipeline.core.presets import Preset, preset_of
 from fer_pipeline.core.storage import Location
@@ -28,7 +28,6 @@ _VERSION = 1
 _REMEDY = "give a file that `fer-pipeline bundle` wrote, copied whole"
 _INIT = "init.keras"
 _SPLITS = ("train", "dev")
-_ROW_GROUP = 256
 _ZSTD_LEVEL = 3
 
 
@@ -106,11 +105,13 @@ def write_bundle(
     description = {"task": asdict(task), "faces": {"train": len(training), "dev": len(dev)}}
     with written_archive(path, BUNDLE, _VERSION, description) as archive:
         for split, examples in zip(_SPLITS, (training, dev), strict=True):
-            # A part for each shard: the order of batches goes by shards.
+            group = examples.row_group()
+            # A part for each shard: the order of batches goes by shards and their row groups.
             for number, shard in enumerate(np.unique(examples.shard_index)):
                 chosen = np.flatnonzero(examples.shard_index == shard)
+                groups = [chosen[group[chosen] == one] for one in np.unique(group[chosen])]
                 with archive.stream(f"{split}-{number:05d}.parquet") as member:
-                    _write_part(member, examples, chosen)
+                    _write_part(member, examples, groups)
         if init is not None:
             with archive.stream(_INIT) as member, init.open("rb") as source:
                 shutil.copyfileobj(source, member)
@@ -181,8 +182,8 @@ def _schema(examples: Examples) -> pa.Schema:
     )
 
 
-def _write_part(member: IO[bytes], examples: Examples, chosen: NDArray[np.intp]) -> None:
-    """The examples at `chosen`, one row group at a time."""
+def _write_part(member: IO[bytes], examples: Examples, groups: Sequence[NDArray[np.intp]]) -> None:
+    """The examples at the positions in `groups`, each a row group."""
     schema = _schema(examples)
     with pq.ParquetWriter(
         pa.PythonFile(member, mode="w"),
@@ -192,8 +193,7 @@ def _write_part(member: IO[bytes], examples: Examples, chosen: NDArray[np.intp])
         use_dictionary=False,
         write_statistics=False,
     ) as writer:
-        for start in range(0, len(chosen), _ROW_GROUP):
-            rows = chosen[start : start + _ROW_GROUP]
+        for rows in groups:
             crops = _differences(load_images(examples, rows))
             target = pa.array(examples.target[rows].ravel(), pa.float32())
             columns = {
@@ -211,7 +211,7 @@ def _write_part(member: IO[bytes], examples: Examples, chosen: NDArray[np.intp])
 def _unpack(archive: Archive, split: str, folder: Path, task: Task) -> Examples:
     """The examples of one split, their crops as they were, in shards in `folder`."""
     names = sorted(name for name in archive.names() if name.startswith(f"{split}-"))
-    shards, tables = [], []
+    shards, tables, group_rows = [], [], []
     for name in names:
         packed, shard = folder / f"packed-{name}", folder / name
         archive.extract(name, packed)
@@ -219,6 +219,7 @@ def _unpack(archive: Archive, split: str, folder: Path, task: Task) -> Examples:
             _restore(source, shard, task.card.crop.shape)
             columns = ["face_id", "group_id", "weight", "expression", "place", "target"]
             tables.append(source.read(columns=columns))
+            group_rows.append(rows_of_groups(source.metadata))
         packed.unlink()
         shards.append(shard)
     table = pa.concat_tables(tables).combine_chunks()
@@ -231,6 +232,7 @@ def _unpack(archive: Archive, split: str, folder: Path, task: Task) -> Examples:
         shards=tuple(shards),
         shard_index=np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)[order],
         row=np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])[order],
+        group_rows=tuple(group_rows),
         target=target[order],
         weight=table["weight"].to_numpy()[order],
         face_id=table["face_id"].to_numpy()[order],

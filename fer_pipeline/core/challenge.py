@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from fer_pipeline.core.crop import CropSettings
 from fer_pipeline.core.intervals import (
+    LEAST_GROUPS,
     Estimate,
+    Floats,
     Integers,
     group_strata,
     percentile_interval,
@@ -108,8 +110,10 @@ def compare_models(
     Accuracies are compared by McNemar's test and a paired bootstrap (`compare_paired`), macro-F1
     by a paired bootstrap of the same draw: whole groups, in the strata of `group_strata`,
     both models on each sample. Where samples don't vary, the ends lie as far off as the upper end
-    of Wilson's interval of none of the groups. Raises ValueError when lengths differ or there are
-    no faces.
+    of Wilson's interval of none of the groups. A class of fewer than `LEAST_GROUPS` groups hardly
+    varies in samples, though it counts as much as any other: each widens both ends by what its
+    groups leave open, see `_left_open`. Raises ValueError when lengths differ or there are no
+    faces.
     """
     expression = np.asarray(expression, np.int64)
     if not expression.shape == champion.shape == challenger.shape == groups.shape:
@@ -144,15 +148,47 @@ def compare_models(
     if low == high:
         reach = wilson_interval(0, len(names))[1]
         low, high = max(-1.0, new - old - reach), min(1.0, new - old + reach)
+    off = _left_open(champion == expression, challenger == expression, expression, groups)
+    if len(off):
+        # Independent parts of one difference: their ends add up in quadrature.
+        off = np.vstack([off, np.maximum(0.0, [new - old - low, high - new + old])])
+        below, above = np.linalg.norm(off, axis=0)
+        low, high = max(-1.0, new - old - below), min(1.0, new - old + above)
     return Challenge(
         accuracy=accuracy,
         champion_macro_f1=old,
         challenger_macro_f1=new,
-        macro_f1_gain=Estimate(new - old, low, high),
+        macro_f1_gain=Estimate(new - old, float(low), float(high)),
         faces=len(expression),
         photos=len(names),
         left_out=left_out,
     )
+
+
+def _left_open(
+    old: NDArray[np.bool_], new: NDArray[np.bool_], expression: Integers, groups: NDArray[Any]
+) -> Floats:
+    """How far below and above the gain may lie by the classes of few groups, float (classes, 2).
+
+    A class' gain in recall is the share of its groups that only the `new` model (n,) got right less
+    that of only the `old` one. Each share is known as well as Wilson's interval says, a group being
+    one observation, and the difference as well as the two intervals' ends. A class is one part of
+    all in macro-F1, whose ends are taken to lie as far off as those of mean recall.
+    """
+    occurring = np.unique(expression)
+    off = []
+    for one in occurring:
+        rows = expression == one
+        count = len(np.unique(groups[rows]))
+        if count >= LEAST_GROUPS:
+            continue
+        gained, lost = float((new & ~old)[rows].mean()), float((old & ~new)[rows].mean())
+        least_gained, most_gained = wilson_interval(gained * count, count)
+        least_lost, most_lost = wilson_interval(lost * count, count)
+        gain = gained - lost
+        ends = gain - (least_gained - most_lost), (most_gained - least_lost) - gain
+        off.append(np.divide(ends, len(occurring)))
+    return np.array(off, np.float64)
 
 
 def too_few(photos: int, left_out: int) -> Decision | None:

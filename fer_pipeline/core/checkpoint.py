@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import published
 
+SECONDS_BETWEEN_STATES = 60.0
+"""How much of a training a killed process loses at most, beside the epoch that was under way."""
 _FACTS = "facts"
 
 

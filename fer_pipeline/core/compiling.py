@@ -36,10 +36,13 @@ def compile_network(model: Any, preset: Preset) -> Any:
 
 
 def jit() -> bool | str:
-    """What `jit_compile` is to be: by XLA, TensorFlow's step is 3 to 7 times slower on a CPU."""
+    """What `jit_compile` is to be.
+
+    By XLA, TensorFlow's step is 3 to 7 times slower on a CPU; PyTorch would need a C compiler.
+    """
     import keras
 
-    return False if keras.backend.backend() == "tensorflow" else "auto"
+    return "auto" if keras.backend.backend() == "jax" else False
 
 
 def full_precision() -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 from fer_pipeline.core.bundle import Task, read_task, unpack_bundle
-from fer_pipeline.core.checkpoint import Checkpoint
+from fer_pipeline.core.checkpoint import SECONDS_BETWEEN_STATES, Checkpoint
 from fer_pipeline.core.disk import disk_problem
 from fer_pipeline.core.errors import BusyError, InputError
 from fer_pipeline.core.files import file_digest
@@ -47,7 +47,7 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
     except (BusyError, FloatingPointError) as error:
         _end(f"failed: {error}", 1)
     except KeyboardInterrupt:
-        _end("stopped: the same command goes on from the last epoch that ended", 1)
+        _end("stopped: the same command goes on from the last state that was saved", 1)
     except OSError as error:
         problem = disk_problem(error, out.parent)
         if problem is None:
@@ -61,10 +61,11 @@ def train_bundle(
 ) -> None:
     """Train the bundle in `file` and write the result to `out`.
 
-    The state after each epoch stands in a folder beside `out` until the result does, and is gone
-    on from. `minutes` replaces the bundle's own limit; with `fresh` nothing is gone on from, and
-    a result that is there is replaced. Raises InputError for a file that is no bundle or
-    a result of something else in the way, BusyError while another process trains into `out`.
+    The state after an epoch, saved once a minute, stands in a folder beside `out` until the result
+    does, and is gone on from. `minutes` replaces the bundle's own limit; with `fresh` nothing is
+    gone on from, and a result that is there is replaced. Raises InputError for a file that is no
+    bundle or a result of something else in the way, BusyError while another process trains into
+    `out`.
     """
     import keras
 
@@ -94,6 +95,7 @@ def train_bundle(
                 "backend": keras.backend.backend(),
                 "keras": keras.__version__,
             },
+            SECONDS_BETWEEN_STATES,
         )
         prepare_process(task.seed, threads)
         limit = "" if task.minutes is None else f", {task.minutes:g} minutes"
@@ -130,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         _PROGRAM,
         description="Train what `fer-pipeline bundle` packed. Stopped or killed, the same command "
-        "goes on from the last epoch that ended.",
+        "goes on from the last state that was saved, once a minute.",
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="the bundle")
     parser.add_argument(

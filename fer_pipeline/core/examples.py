@@ -7,6 +7,7 @@ in `batches.py`.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +36,8 @@ class Examples:
     """(n,) position in `shards`."""
     row: NDArray[np.int32]
     """(n,) row in that shard."""
+    group_rows: tuple[tuple[int, ...], ...]
+    """For each shard the number of rows in each of its Parquet row groups."""
     target: NDArray[np.float32]
     """(n, K) each row sums to 1: one-hot for listed labels, vote shares for votes."""
     weight: NDArray[np.float32]
@@ -49,6 +52,14 @@ class Examples:
     def __len__(self) -> int:
         """The number of examples."""
         return len(self.row)
+
+    def row_group(self) -> NDArray[np.int64]:
+        """(n,) the Parquet row group that holds each crop, numbered over all shards."""
+        rows = np.array([sum(sizes) for sizes in self.group_rows], np.int64)
+        ends = np.cumsum(np.fromiter(chain.from_iterable(self.group_rows), np.int64))
+        first = np.cumsum(rows) - rows
+        found = np.searchsorted(ends, first[self.shard_index] + self.row, side="right")
+        return found.astype(np.int64)
 
 
 def with_labels(examples: Examples) -> Examples:
@@ -104,7 +115,7 @@ def select_examples(
     kept = in_split[position]
     position, target, expression = position[kept], target[kept], expression[kept]
 
-    shard_index, row, usable, image_shape = _find_crops(shards, manifest, position)
+    shard_index, row, usable, image_shape, group_rows = _find_crops(shards, manifest, position)
     position, target, expression = position[usable], target[usable], expression[usable]
     if not len(position):
         raise InputError(
@@ -116,6 +127,7 @@ def select_examples(
         shards=tuple(shards),
         shard_index=shard_index[usable],
         row=row[usable],
+        group_rows=group_rows,
         target=target,
         weight=chosen["weight"].to_numpy().astype(np.float32),
         face_id=chosen["face_id"].to_numpy(),
@@ -123,6 +135,11 @@ def select_examples(
         expression=expression,
         image_shape=image_shape,
     )
+
+
+def rows_of_groups(metadata: pq.FileMetaData) -> tuple[int, ...]:
+    """The number of rows in each row group of a Parquet file."""
+    return tuple(metadata.row_group(at).num_rows for at in range(metadata.num_row_groups))
 
 
 def load_images(
@@ -160,8 +177,7 @@ def _read_into(
 ) -> None:
     """Put the crops in `rows` of one shard at `places` of `images`, one row group at a time."""
     with pq.ParquetFile(parquet_source(path)) as shard:
-        meta = shard.metadata
-        ends = np.cumsum([meta.row_group(i).num_rows for i in range(meta.num_row_groups)])
+        ends = np.cumsum(rows_of_groups(shard.metadata))
         group = np.searchsorted(ends, rows, side="right")
         for number in np.unique(group):
             here = group == number
@@ -215,12 +231,22 @@ def _votes(manifest: pa.Table, remedy: str) -> NDArray[np.int16]:
 
 def _find_crops(
     shards: Sequence[Location], manifest: pa.Table, position: NDArray[np.intp]
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_], tuple[int, int, int]]:
-    """Shard, row and status "ok" of the manifest rows at `position`, and the crop shape."""
+) -> tuple[
+    NDArray[np.int32],
+    NDArray[np.int32],
+    NDArray[np.bool_],
+    tuple[int, int, int],
+    tuple[tuple[int, ...], ...],
+]:
+    """Shard, row and status "ok" of the manifest rows at `position`; the crop shape; the number of
+    rows in each row group of each shard.
+    """
     shapes: dict[tuple[int, int, int], Location] = {}
-    tables = []
+    tables, group_rows = [], []
     for path in shards:
-        table = pq.read_table(parquet_source(path), columns=["face_id", "status"])
+        with pq.ParquetFile(parquet_source(path), pre_buffer=True) as shard:
+            table = shard.read(columns=["face_id", "status"])
+            group_rows.append(rows_of_groups(shard.metadata))
         shapes.setdefault(_crop_shape(path, table.schema), path)
         tables.append(table.replace_schema_metadata())
     if len(shapes) != 1:
@@ -246,7 +272,8 @@ def _find_crops(
             f"Face {ids[int(lost[0])]} (manifest row {lost[0]}) and {len(lost) - 1} more are in "
             f"no crop shard of {shards[0].parent}: make the crops again."
         )
-    return shard_of[position], row_of[position], ok_of[position], next(iter(shapes))
+    shape = next(iter(shapes))
+    return shard_of[position], row_of[position], ok_of[position], shape, tuple(group_rows)
 
 
 def _crop_shape(path: Location, schema: pa.Schema) -> tuple[int, int, int]:

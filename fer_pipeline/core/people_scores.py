@@ -137,25 +137,29 @@ def label_agreement(
         hits = np.diagonal(confusions, axis1=1, axis2=2)
         samples = np.where(support > 0, hits / np.maximum(support, 1), np.nan)
     occurs = np.array([prevalence.get(name, 0.0) for name in classes], np.float64)
+    groups_of = [len(np.unique(groups[label == at])) for at in range(len(classes))]
     return LabelAgreement(
         answers=share_of(right, groups),
         by_class=by_class,
-        class_balanced=weighted_recall(by_class, samples, np.ones(len(classes))),
-        prevalence_weighted=weighted_recall(by_class, samples, occurs),
+        class_balanced=weighted_recall(by_class, groups_of, samples, np.ones(len(classes))),
+        prevalence_weighted=weighted_recall(by_class, groups_of, samples, occurs),
         kappa=kappa_estimate(label, answer, categories, groups, seed=seed, resamples=resamples),
     )
 
 
-def weighted_recall(by_class: Sequence[Share], samples: Floats, weights: Floats) -> Estimate | None:
+def weighted_recall(
+    by_class: Sequence[Share], groups_of: Sequence[int], samples: Floats, weights: Floats
+) -> Estimate | None:
     """The weighted mean of recalls, over classes that have one.
 
     Args:
         by_class: K recalls.
+        groups_of: of how many groups the answers on each class are.
         samples: float (resamples, K), recalls of bootstrap samples; NaN where undefined.
         weights: float (K,), in any unit.
 
-    Where the answers on a class are all right, all wrong, or fewer than `LEAST_GROUPS`, samples
-    say too little of it: the interval is then made of those by class, see
+    Where the answers on a class are all right, all wrong, or of fewer than `LEAST_GROUPS` groups,
+    samples say too little of it: the interval is then made of those by class, see
     `metrics.evaluate_predictions`. None where no class with a recall has a weight.
     """
     known = np.array([share.value is not None for share in by_class])
@@ -168,8 +172,10 @@ def weighted_recall(by_class: Sequence[Share], samples: Floats, weights: Floats)
         for end in ("low", "value", "high")
     )
     value = float(weights @ recall)
-    counted = [share for share, weight in zip(by_class, weights, strict=True) if weight]
-    if any(share.count in (0, share.of) or share.of < LEAST_GROUPS for share in counted):
+    if any(
+        weight and (share.count in (0, share.of) or count < LEAST_GROUPS)
+        for share, count, weight in zip(by_class, groups_of, weights, strict=True)
+    ):
         below, above = (float(np.linalg.norm(weights * (recall - end))) for end in (low, high))
         return Estimate(value, max(0.0, value - below), min(1.0, value + above))
     there = ~np.isnan(samples)

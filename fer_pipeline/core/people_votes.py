@@ -296,11 +296,12 @@ def _agreement(
     hits, support = totals[:, :count], totals[:, count:]
     samples = np.where(support > 0, hits / np.maximum(support, 1), np.nan)
     occurs = np.array([prevalence.get(name, 0.0) for name in classes], np.float64)
+    groups_of = np.count_nonzero(decideds, axis=0).tolist()
     return VoteAgreement(
         decided=share_of_groups(rights.sum(axis=1), decideds.sum(axis=1)),
         everything=share_of_groups(rights.sum(axis=1), by_group[:, -1]),
         by_class=by_class,
-        class_balanced=weighted_recall(by_class, samples, np.ones(count)),
-        prevalence_weighted=weighted_recall(by_class, samples, occurs),
+        class_balanced=weighted_recall(by_class, groups_of, samples, np.ones(count)),
+        prevalence_weighted=weighted_recall(by_class, groups_of, samples, occurs),
         confusion=counts.sum(axis=0, dtype=np.int64),
     )

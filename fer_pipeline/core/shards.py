@@ -23,7 +23,8 @@ from fer_pipeline.core.storage import Location, parquet_source
 from fer_pipeline.core.tables import DAMAGED
 from fer_pipeline.core.worklist import Slice
 
-_ROW_GROUP = 256
+_MOST_ROWS, _LEAST_ROWS, _GROUP_BYTES = 256, 16, 2 * 2**20
+"""Rows of a row group, which is read as a whole: as many crops as have these bytes."""
 _IDENTITY = pa.schema(
     [("face_id", pa.string()), ("stored_bytes", pa.int64()), ("content_hash", pa.string())]
 )
@@ -73,6 +74,12 @@ def crops_schema(settings: CropSettings) -> pa.Schema:
     )
 
 
+def rows_per_group(shape: tuple[int, int, int]) -> int:
+    """Rows in a row group of a shard with crops of this height, width and channels."""
+    height, width, channels = shape
+    return max(_LEAST_ROWS, min(_MOST_ROWS, _GROUP_BYTES // (height * width * channels)))
+
+
 def write_shard(
     dataset: DataSet,
     part: Slice,
@@ -115,8 +122,9 @@ def write_shard(
         ) as writer,
     ):
         # A row group at a time, so that no more crops than that are in memory.
-        for start in range(0, faces.num_rows, _ROW_GROUP):
-            place = known.place[start : start + _ROW_GROUP]
+        step = rows_per_group(settings.shape)
+        for start in range(0, faces.num_rows, step):
+            place = known.place[start : start + step]
             missing = place < 0
             lacking = faces.slice(start, len(place)).filter(pa.array(missing))
             whole = cropped_faces(dataset, lacking["list"].to_pylist())

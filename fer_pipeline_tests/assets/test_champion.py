@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import dagster as dg
 import numpy as np
 import pytest
 
 from fer_pipeline import tracking
+from fer_pipeline.assets import champion as step
 from fer_pipeline.champion import promote, read_champion, roll_back
 from fer_pipeline.core.challenge import Verdict
 from fer_pipeline.core.errors import InputError
@@ -170,6 +172,26 @@ def test_better_challenger_is_promoted_whatever_the_test_split_says(champion: Ar
     assert logged.data.metrics["macro_f1_gain"] == decision["compared"]["macro_f1_gain"]
     files = {f.path for f in client.list_artifacts(made["mlflow_run_id"], "evaluation")}
     assert files == {"evaluation/champion.json"}
+
+
+def test_models_are_compared_in_full_precision_where_training_was_not(
+    cropped: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tensorflow as tf
+
+    tf.config.experimental.enable_tensor_float_32_execution(True)
+    rounded = []
+
+    def predict(*_: Any) -> np.ndarray[Any, Any]:
+        rounded.append(tf.config.experimental.tensor_float_32_execution_enabled())
+        return np.eye(3)
+
+    monkeypatch.setattr("fer_pipeline.core.model_file.load_model", lambda _: (None, None))
+    monkeypatch.setattr("fer_pipeline.core.train.predict", predict)
+    registry = mock.create_autospec(Registry, instance=True)
+    faces = contenders.dev_faces(cropped, "five_class")
+    assert step._predicted(registry, "1", faces).tolist() == [0, 1, 2]
+    assert rounded == [False]
 
 
 def test_tie_is_refused(champion: Arena) -> None:

@@ -1,6 +1,7 @@
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -134,6 +135,76 @@ def test_a_pool_that_holds_everything_is_read_once(examples, monkeypatch):
     assert reads == [1]
 
 
+def test_data_of_one_pool_keep_the_order_of_their_seed(examples):
+    batches = crop_batches(examples, 10, shuffle=True, seed=6)
+    rng = np.random.default_rng([6, 0])
+    rng.permutation(len(examples.shards))
+    assert np.array_equal(_epoch(batches), rng.permutation(103))
+
+
+def _class_by_class(folder, *counts, **options):
+    """So many examples of each class, one class after another."""
+    names = [name for name, count in zip(CLASSES, counts, strict=True) for _ in range(count)]
+    return _examples(folder, names, **options)
+
+
+def _lopsided(folder, *counts, **options):
+    """So many examples of each class, mixed."""
+    expressions = [name for name, count in zip(CLASSES, counts, strict=True) for _ in range(count)]
+    order = np.random.default_rng(1).permutation(len(expressions))
+    return _examples(folder, [expressions[i] for i in order], **options)
+
+
+def _of_windows(expression, length):
+    """Shares of the classes in every stretch of so many examples."""
+    upto = np.cumsum(np.eye(3)[expression], axis=0)
+    return (upto[length:] - upto[:-length]) / length
+
+
+@pytest.mark.parametrize("sampling", ["natural", "balanced"])
+def test_classes_are_mixed_where_data_are_stored_class_by_class(tmp_path, sampling):
+    examples = _class_by_class(tmp_path, 1500, 900, 100, rows_per_shard=400, row_group_size=40)
+    options = {"shuffle": True, "sampling": sampling, "pool_bytes": 400 * CROP_BYTES, "seed": 2}
+    batches, again = (crop_batches(examples, 10, **options) for _ in range(2))
+    orders = []
+    for _ in range(2):
+        orders.append(_epoch(batches))
+        assert np.array_equal(orders[-1], _epoch(again))
+        seen = examples.expression[orders[-1]]
+        if sampling == "natural":
+            assert np.array_equal(np.sort(orders[-1]), np.arange(2500))
+        share = np.bincount(seen) / 2500
+        # Ten batches are 100 examples: chance alone is off by up to 0.15 somewhere.
+        assert np.abs(_of_windows(seen, 100) - share).max() < 0.2
+        batches.on_epoch_end()
+        again.on_epoch_end()
+    assert not np.array_equal(*orders)
+
+
+@pytest.mark.parametrize("sampling", ["natural", "balanced"])
+@pytest.mark.parametrize("stored", [_class_by_class, _lopsided])
+def test_pools_hold_what_fits_and_cut_few_row_groups(tmp_path, monkeypatch, stored, sampling):
+    examples = stored(tmp_path, 1500, 900, 100, rows_per_shard=400, row_group_size=40)
+    loads = []
+    monkeypatch.setattr(
+        "fer_pipeline.core.batches.load_images",
+        lambda examples, indices: loads.append(indices) or load_images(examples, indices),
+    )
+    batches = crop_batches(
+        examples, 10, shuffle=True, sampling=sampling, pool_bytes=600 * CROP_BYTES
+    )
+    drawn = set(_epoch(batches).tolist())
+    for number in range(len(batches)):
+        batches[number]
+    sizes = [len(indices) for indices in loads]
+    assert max(one + other for one, other in pairwise(sizes)) <= 600
+    assert len(sizes) == -(-len(drawn) // 300), "each pool is read once"
+    assert sorted(np.concatenate(loads).tolist()) == sorted(drawn), "and only what is drawn"
+    group = examples.row_group()
+    reads = sum(len(np.unique(group[indices])) for indices in loads)
+    assert reads <= len(np.unique(group)) + 3 * len(loads)
+
+
 def test_label_smoothing_spreads_its_share_evenly(examples):
     _, target, _ = crop_batches(examples, 10, label_smoothing=0.3)[0]
     assert target[0] == pytest.approx([0.8, 0.1, 0.1])
@@ -170,13 +241,6 @@ def test_vote_shares_take_the_mix_of_their_class_weights(tmp_path):
     per_class = class_weights(examples, "inverse")
     each = example_weights(examples, "inverse")
     assert each[0] == pytest.approx((per_class[0] + per_class[1]) / 2)
-
-
-def _lopsided(folder, *counts, **options):
-    """So many examples of each class, mixed."""
-    expressions = [name for name, count in zip(CLASSES, counts, strict=True) for _ in range(count)]
-    order = np.random.default_rng(1).permutation(len(expressions))
-    return _examples(folder, [expressions[i] for i in order], **options)
 
 
 @pytest.mark.parametrize("pool_bytes", [40 * CROP_BYTES, 2**28])

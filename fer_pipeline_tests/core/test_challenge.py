@@ -113,6 +113,54 @@ def test_gain_that_samples_cannot_vary_still_has_an_interval():
     assert 0.8 < found.macro_f1_gain.low < 1
 
 
+def of_seven(rare: int, wrong: float) -> tuple[np.ndarray, ...]:
+    """Truth, champion, a challenger that tells the rare class too, and groups, of 500 faces."""
+    truth = np.concatenate([np.arange(500 - rare) % 6, np.full(rare, 6)])
+    rng = np.random.default_rng(4)
+    champion = np.where(rng.random(500) < 0.3, (truth + 1) % 6, truth)
+    champion[truth == 6] = 0
+    challenger = np.where(rng.random(500) < wrong, champion, truth)
+    return truth, champion, challenger, np.arange(500).astype(str)
+
+
+@pytest.mark.parametrize("rare", [1, 2, 3])
+def test_a_few_faces_of_a_rare_class_do_not_decide(rare):
+    truth, champion, better, groups = of_seven(rare, 0)
+    alike_elsewhere = np.where(truth == 6, better, champion)
+    found = compare_models(
+        truth, champion, alike_elsewhere, groups, classes_count=7, seed=0, resamples=500
+    )
+    assert found.macro_f1_gain.value > 0.14
+    assert decide(found, 0).verdict == Verdict.REFUSED
+    # Nor may they say that a model is worse.
+    turned = compare_models(
+        truth, alike_elsewhere, champion, groups, classes_count=7, seed=0, resamples=500
+    )
+    assert turned.macro_f1_gain.high > 0
+    assert turned.macro_f1_gain.high == pytest.approx(-found.macro_f1_gain.low)
+
+
+def test_a_clear_gain_on_the_large_classes_is_promoted_beside_a_rare_one():
+    truth, champion, better, groups = of_seven(1, 0)
+    elsewhere = np.where(truth == 6, champion, better)
+    found = compare_models(
+        truth, champion, elsewhere, groups, classes_count=7, seed=0, resamples=500
+    )
+    assert decide(found, 0).verdict == Verdict.PROMOTED
+    # One face that both models get wrong leaves open 0.79 of a seventh.
+    assert 0.113 < found.macro_f1_gain.value - found.macro_f1_gain.low < 0.13
+
+
+def test_ten_photos_of_a_class_are_enough_for_samples():
+    truth, champion, better, groups = of_seven(10, 0)
+    options = {"classes_count": 7, "seed": 0, "resamples": 500}
+    ten = compare_models(truth, champion, better, groups, **options).macro_f1_gain
+    groups[-1] = groups[-2]
+    nine = compare_models(truth, champion, better, groups, **options).macro_f1_gain
+    assert nine.value == ten.value
+    assert nine.high - nine.low > 1.2 * (ten.high - ten.low)
+
+
 def test_faces_of_one_photo_count_as_one(faces):
     truth, champion, challenger, _ = faces
     # The same faces ten times over, as faces of the same photos, say no more than once.

@@ -22,7 +22,6 @@ from fer_pipeline.core.files import file_digest
 from fer_pipeline.core.model_file import load_model
 from fer_pipeline.core.result_file import read_result, score_here
 from fer_pipeline_tests.core.bundle_work import (
-    WORDS,
     bundle_of,
     environment,
     task,
@@ -42,6 +41,12 @@ class Blocked:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Blocked())
 runpy.run_module("fer_pipeline.core.train", run_name="__main__", alter_sys=True)
+"""
+
+_EVERY_EPOCH = """
+from fer_pipeline.core import elsewhere
+elsewhere.SECONDS_BETWEEN_STATES = 0.0
+elsewhere.main()
 """
 
 
@@ -104,7 +109,7 @@ def test_models_are_scored_in_full_precision_where_training_was_not(packed, undi
 
 def test_killed_training_goes_on_and_no_other_disturbs_it(packed, undisturbed, tmp_path):
     bundle, out = packed[0], tmp_path / "killed.result"
-    words = [sys.executable, *WORDS, bundle, "--out", out, "--threads", "1"]
+    words = [sys.executable, "-c", _EVERY_EPOCH, bundle, "--out", out, "--threads", "1"]
     with subprocess.Popen(
         words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -130,6 +135,18 @@ def test_killed_training_goes_on_and_no_other_disturbs_it(packed, undisturbed, t
     ):
         assert np.array_equal(a, b)
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["killed.result"]
+
+
+@pytest.mark.parametrize(("seconds", "due"), [(None, False), (0.0, True)])
+def test_state_is_saved_as_seldom_as_at_home(packed, tmp_path, monkeypatch, seconds, due):
+    def stop(*_, checkpoint, **__):
+        raise KeyError(checkpoint.is_due())
+
+    if seconds is not None:
+        monkeypatch.setattr(elsewhere, "SECONDS_BETWEEN_STATES", seconds)
+    monkeypatch.setattr("fer_pipeline.core.trained.train_task", stop)
+    with pytest.raises(KeyError, match=str(due)):
+        train_bundle(packed[0], tmp_path / "it.result", None, None)
 
 
 def test_result_that_is_there_is_not_trained_again(packed, undisturbed, capsys):
@@ -180,7 +197,10 @@ def test_training_starts_from_the_model_in_the_bundle_within_other_minutes(
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (KeyboardInterrupt(), "stopped: the same command goes on from the last epoch that ended"),
+        (
+            KeyboardInterrupt(),
+            "stopped: the same command goes on from the last state that was saved",
+        ),
         (FloatingPointError("Training diverged."), "failed: Training diverged."),
         (BusyError("another process trains"), "failed: another process trains"),
         (OSError(errno.ENOSPC, "No space left on device", "out"), "there is no room left in"),

@@ -73,6 +73,18 @@ def test_images_come_in_the_order_asked_for_across_shards_and_row_groups(tmp_pat
     assert np.array_equal(loaded, np.stack(usable)[order])
 
 
+def test_row_groups_are_those_of_the_files_and_numbered_over_all_shards(tmp_path):
+    manifest = make_manifest([CLASSES[i % 3] for i in range(10)])
+    images = _images(10)
+    statuses = ["missing", *["ok"] * 9]
+    write = {"statuses": statuses, "rows_per_shard": 5}
+    pairs = write_shards(tmp_path / "a", manifest, images, **write, row_group_size=2)
+    threes = write_shards(tmp_path / "b", manifest, images, **write, row_group_size=3)
+    examples = select_examples([pairs[0], threes[1]], manifest, CLASSES, "train", "listed")
+    assert examples.group_rows == ((2, 2, 1), (3, 2))
+    assert examples.row_group().tolist() == [0, 1, 1, 2, 3, 3, 3, 4, 4]
+
+
 def test_an_image_asked_for_twice_comes_twice(tmp_path):
     manifest = make_manifest(["Happiness", "Sadness"])
     images = _images(2)

@@ -168,6 +168,25 @@ def test_two_annotators_of_the_same_faces_are_not_twice_the_evidence():
     assert_allclose(both.kappa.low, alone.kappa.low, atol=0.01)
 
 
+def _by_recalls(by_class):
+    """The interval of the mean of recalls that those of the classes make together."""
+    shares = [share for share in by_class if share.of]
+    below = np.linalg.norm([share.value - share.low for share in shares]) / len(shares)
+    above = np.linalg.norm([share.high - share.value for share in shares]) / len(shares)
+    mean = np.mean([share.value for share in shares])
+    return mean - below, mean + above
+
+
+def test_many_answers_on_three_faces_of_a_class_are_three_faces():
+    study = study_of(["Neutral"] * 40 + ["Anger"] * 3)
+    said = ["Neutral", "Anger"] * 20 + ["Anger", "Anger", "Neutral"]
+    answers = [each for name in ("Ada", "Bo", "Cy", "Di") for each in answers_to(study, name, said)]
+    found = report(study, answers).decided
+    assert found.by_class[FIVE.index("Anger")].of == 12
+    mean = found.class_balanced
+    assert (mean.low, mean.high) == pytest.approx(_by_recalls(found.by_class))
+
+
 def test_test_share_is_of_the_faces_not_of_the_showings():
     study = study_of(["Neutral"] * 4, repeat_of=[0, 1], splits=["test", "test", "dev", "train"])
     assert report(study, []).test_share == 0.5

@@ -80,6 +80,15 @@ def test_ten_votes_on_a_face_are_not_ten_faces():
     assert_allclose((share.low, share.high), wilson_interval(70, 100))
 
 
+def test_ten_votes_on_each_of_three_faces_of_a_class_say_little_of_its_recall():
+    rows = [cast(Happiness=5, Sadness=5)] * 40 + [cast(Sadness=9, Happiness=1)] * 3
+    found = report(rows, ["Happiness"] * 40 + ["Sadness"] * 3).single
+    shares = [share for share in found.by_class if share.of]
+    assert [share.of for share in shares] == [400, 30]
+    below = np.linalg.norm([share.value - share.low for share in shares]) / 2
+    assert found.class_balanced.low == pytest.approx(found.class_balanced.value - below)
+
+
 def test_alpha_takes_unknown_as_a_gap():
     rows = [cast(Happiness=3, Sadness=1, Unknown=4), cast(Sadness=2, NoFace=3, Fear=1)]
     expected = krippendorff_alpha(np.array([[3, 1, 0, 0], [0, 2, 0, 1]]))

@@ -8,6 +8,7 @@ import pytest
 
 from fer_pipeline.core.crop import CropSettings, Status, prepare_face
 from fer_pipeline.core.datasets import open_dataset
+from fer_pipeline.core.shards import rows_per_group
 from fer_pipeline_tests.core.crop_work import CLASSES, SETTINGS, Made
 from fer_pipeline_tests.core.small_release import line, small_release, write_list
 
@@ -46,6 +47,23 @@ def test_metadata_says_how_the_bytes_of_a_crop_are_laid_out(made, folder, colour
     assert found["channels"] == str(channels)
     assert found["colour"] == colour
     assert found["settings_hash"] == settings.hash
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows"),
+    [((48, 48, 1), 256), ((48, 48, 3), 256), ((112, 112, 3), 55), ((512, 512, 3), 16)],
+)
+def test_row_group_holds_what_is_read_at_once(shape, rows):
+    assert rows_per_group(shape) == rows
+
+
+def test_shard_has_row_groups_of_that_many_rows(made, folder, monkeypatch):
+    monkeypatch.setattr("fer_pipeline.core.shards._LEAST_ROWS", 4)
+    monkeypatch.setattr("fer_pipeline.core.shards._GROUP_BYTES", 1)
+    (shard,) = made.write(folder, shard_rows=99)
+    metadata = pq.read_metadata(folder / shard.file_name)
+    sizes = [metadata.row_group(at).num_rows for at in range(metadata.num_row_groups)]
+    assert sizes == [4, 4, 4, 4, 2]
 
 
 def test_drawn_release_has_a_status_for_every_face(drawn_release, tmp_path, folder):
