@@ -18,7 +18,7 @@ from fer_pipeline.core.figures import confusion_heatmap, recall_bars, reliabilit
 from fer_pipeline.core.intervals import Estimate
 from fer_pipeline.core.label_issues import suspected
 from fer_pipeline.core.metrics import Evaluation, evaluate_predictions, most_confident_wrong
-from fer_pipeline.core.model_file import ModelCard
+from fer_pipeline.core.model_file import ModelCard, without_paths
 from fer_pipeline.core.people_model import ModelAgainstPeople
 from fer_pipeline.core.photo_figures import wrong_gallery
 from fer_pipeline.core.predictions import Predictions
@@ -98,6 +98,7 @@ class Scored:
         people: ModelAgainstPeople | None = None,
         people_pictures: Mapping[str, bytes] | None = None,
         details: Examination | None = None,
+        init_known: bool = True,
     ) -> ReportData:
         """What the report shows, from this evaluation and where the model comes from."""
         tests = [name for name, role in dataset.roles().items() if role == Role.TEST]
@@ -114,6 +115,8 @@ class Scored:
             manifest_hash=manifest_hash,
             label_source=card.label_source,
             vote_share=card.trained_on.get("vote_share", 0.0),
+            init=without_paths(card).trained_on.get("init"),
+            init_known=init_known,
             statuses=statuses,
             splits=split,
             duplicates_excluded=reasons.get(COPY_OF_TEST, 0) + reasons.get(COPY_OF_DEV, 0),

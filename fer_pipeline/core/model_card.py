@@ -116,6 +116,7 @@ def model_card(report: "ReportData") -> Card:
                 + (", drawn by a program" if report.drawn else "")
                 + f", labels {_labels(report)}; tested on {report.test_split}. "
                 f"Manifest {report.manifest_hash}.",
+                *([] if report.init is None else [_start(report)]),
                 *([] if report.drawn else [_WHO]),
             ],
         ),
@@ -161,6 +162,16 @@ def _labels(report: "ReportData") -> str:
     share = report.vote_share
     votes = f", FER+ votes mixed into the training targets with a share of {share:g}"
     return "as the lists have them" + (votes if share else "")
+
+
+def _start(report: "ReportData") -> str:
+    start = f"Training started from the weights of {report.init}"
+    if report.init_known:
+        return f"{start}."
+    return (
+        f"{start}; what that model was trained on isn't known, so the figures here and on dev may "
+        "be of faces it has seen."
+    )
 
 
 def _between(found: Estimate) -> str:

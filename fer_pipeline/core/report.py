@@ -64,6 +64,8 @@ class ReportData:
         manifest_hash: content hash of the manifest.
         label_source: "listed" or "votes", with its rule for ties (see `votes.py`).
         vote_share: share of votes in the training targets of listed labels (0 to 1).
+        init: what people call the model that training started from, or None for none.
+        init_known: whether all is known that the model in `init` has learned from.
         statuses: crop status to number of faces.
         splits: split to number of faces.
         duplicates_excluded: faces left out because the same photo is in another split.
@@ -110,6 +112,8 @@ class ReportData:
     git_commit: str | None = None
     training_faces: int | None = None
     vote_share: float = 0.0
+    init: str | None = None
+    init_known: bool = True
 
 
 def verdict(accuracy: Estimate, majority_accuracy: float, linear: Estimate | None) -> str:

@@ -131,7 +131,10 @@ def test_report_data_tells_where_the_model_and_the_numbers_come_from(scored, mad
         classes=CLASSES,
         crop=CropSettings(side=SIDE),
         label_source="listed",
-        trained_on={"preset": "tiny", "seed": 5, "training_faces": 77, "vote_share": 0.5},
+        trained_on={
+            **{"preset": "tiny", "seed": 5, "training_faces": 77, "vote_share": 0.5},
+            "init": "/home/somebody/mine.keras",
+        },
     )
     small_release(tmp_path / "release")
     reasons = ["copy_of_test_photo", "copy_of_dev_photo", "conflicting_label"]
@@ -149,6 +152,7 @@ def test_report_data_tells_where_the_model_and_the_numbers_come_from(scored, mad
         minutes=1.5,
         mlflow_run_id="run",
         git_commit="commit",
+        init_known=False,
     )
     assert (data.dataset, data.test_split, data.drawn) == ("affectnet", "manual_val", False)
     assert (data.manifest_rows, data.splits) == (TRAIN + TEST, {"train": TRAIN, "test": TEST})
@@ -156,6 +160,7 @@ def test_report_data_tells_where_the_model_and_the_numbers_come_from(scored, mad
     assert data.parameters == model.count_params()
     assert (data.training_faces, data.vote_share) == (77, 0.5)
     assert (data.preset, data.seed, data.epochs) == ("tiny", 5, 1)
+    assert (data.init, data.init_known) == ("mine.keras", False)
 
 
 def test_evaluation_is_plain_values_for_json(scored):
