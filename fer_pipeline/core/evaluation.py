@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from fer_pipeline.core.baselines import LINEAR_TRAIN_CAP, linear_baseline, small_images
 from fer_pipeline.core.compiling import full_precision
-from fer_pipeline.core.datasets.base import DataSet, Role
+from fer_pipeline.core.datasets.base import DataSet, Role, kinds_of_votes
 from fer_pipeline.core.examination import Examination
 from fer_pipeline.core.examples import Examples, image_parts, load_images
 from fer_pipeline.core.figures import confusion_heatmap, recall_bars, reliability_diagram
@@ -26,6 +26,7 @@ from fer_pipeline.core.report import ReportData, WrongFaces
 from fer_pipeline.core.splits import COPY_OF_DEV, COPY_OF_TEST
 from fer_pipeline.core.synthetic import all_drawn
 from fer_pipeline.core.train import predict
+from fer_pipeline.core.votes import vote_words
 
 _GALLERY = 24
 
@@ -115,6 +116,7 @@ class Scored:
             manifest_hash=manifest_hash,
             label_source=card.label_source,
             vote_share=card.trained_on.get("vote_share", 0.0),
+            votes=vote_words(kinds_of_votes(dataset, manifest)),
             init=without_paths(card).trained_on.get("init"),
             init_known=init_known,
             statuses=statuses,

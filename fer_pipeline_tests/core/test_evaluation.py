@@ -141,6 +141,7 @@ def test_report_data_tells_where_the_model_and_the_numbers_come_from(scored, mad
     manifest = made[0].append_column(
         "reason", pa.array(reasons + [None] * (TRAIN + TEST - 3), pa.string())
     )
+    manifest = manifest.append_column("list", pa.array(["manual_train"] * (TRAIN + TEST)))
     data = scored.report_data(
         card,
         created="2030-01-02",
@@ -158,7 +159,7 @@ def test_report_data_tells_where_the_model_and_the_numbers_come_from(scored, mad
     assert (data.manifest_rows, data.splits) == (TRAIN + TEST, {"train": TRAIN, "test": TEST})
     assert data.duplicates_excluded == 2
     assert data.parameters == model.count_params()
-    assert (data.training_faces, data.vote_share) == (77, 0.5)
+    assert (data.training_faces, data.vote_share, data.votes) == (77, 0.5, "FER+ votes")
     assert (data.preset, data.seed, data.epochs) == ("tiny", 5, 1)
     assert (data.init, data.init_known) == ("mine.keras", False)
 
