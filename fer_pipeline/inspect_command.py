@@ -202,8 +202,11 @@ def _tell(
         console.print(table)
     for problem in said["problems"]:
         say(console, problem, head="!", style="yellow")
-    if inspection.has_votes:
-        say(console, "There are FER+ votes: --label-source votes trains and scores on them.")
+    if inspection.votes:
+        say(
+            console,
+            f"There are {inspection.votes}: --label-source votes trains and scores on them.",
+        )
     opened = sum(one.picture is not None for one in inspection.samples)
     sheet = said.get("sheet") or "--out FILE.png draws them"
     say(console, f"{opened} of {len(inspection.samples)} photos looked at are fine: {sheet}")

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from fer_pipeline import tracking
+from fer_pipeline import tracking, training_groups
 from fer_pipeline.core.challenge import Verdict
 from fer_pipeline.core.errors import BusyError, InputError
 from fer_pipeline.core.model_file import ModelCard, read_card
@@ -24,8 +23,6 @@ from fer_pipeline.settings import Settings
 from fer_pipeline.tracking_server import shown_tracking_uri
 
 ALIAS = "champion"
-TRAINING_GROUPS = "training_groups.parquet"
-"""Artifact of a training's run: column `group_id`, the groups of the faces it was trained on."""
 VERDICT_TAG = "fer.champion.verdict"
 WHY_TAG = "fer.champion.why"
 DEMOTED_TAG = "fer.champion.demoted"
@@ -195,12 +192,20 @@ class Registry:
         return f"by somebody who {where} in MLflow"
 
     def trained_groups(self, version: str) -> pa.Table | None:
-        """What a version was trained on (`TRAINING_GROUPS`); None where its run kept nothing."""
+        """What a version has learned from, in a column `group_id`; None where its run kept nothing.
+
+        See `training_groups.TRAINING_GROUPS`.
+        """
         if version not in self._groups:
             run_id = self.version(version).run_id
-            kept = tracking.run_file(self.settings, run_id, TRAINING_GROUPS) if run_id else None
-            self._groups[version] = None if kept is None else pq.read_table(pa.BufferReader(kept))
+            kept = training_groups.groups_of_run(self.settings, run_id) if run_id else None
+            self._groups[version] = kept
         return self._groups[version]
+
+    def unknown_start(self, version: str) -> str | None:
+        """What a version's training started from, where not all that has learned from is known."""
+        run_id = self.version(version).run_id
+        return training_groups.unknown_start(self.settings, run_id) if run_id else None
 
     def run_metrics(self, version: str) -> dict[str, float]:
         """The last values of the metrics of the run that made a version."""

@@ -19,6 +19,7 @@ from fer_pipeline.core.files import file_digest
 from fer_pipeline.core.manifest import MANIFEST_FILE
 from fer_pipeline.core.model_file import ModelCard
 from fer_pipeline.core.storage import is_file
+from fer_pipeline.model_cards import with_version
 from fer_pipeline.settings import Settings
 
 
@@ -33,6 +34,8 @@ class Material:
     manifest_hash: str
     init: Path | None
     """The model file that training starts from."""
+    init_address: str | None
+    """What names that model, also after an alias moved."""
 
 
 def training_material(settings: Settings, stream: str) -> Material:
@@ -49,7 +52,8 @@ def training_material(settings: Settings, stream: str) -> Material:
         select_examples(crop_set.paths, manifest, classes, split, settings.label_rule, share)
         for split, share in (("train", settings.vote_share), ("dev", 0.0))
     )
-    init = None if settings.init is None else tracking.model_file(settings, settings.init)
+    address = None if settings.init is None else with_version(settings, settings.init)
+    init = None if address is None else tracking.model_file(settings, address)
     card = ModelCard(
         stream=stream,
         classes=tuple(classes),
@@ -77,7 +81,7 @@ def training_material(settings: Settings, stream: str) -> Material:
         init=None if init is None else file_digest(init),
         package=__version__,
     )
-    return Material(task, training, dev, manifest, digest, init)
+    return Material(task, training, dev, manifest, digest, init, address)
 
 
 def check_crops(settings: Settings, stream: str) -> None:

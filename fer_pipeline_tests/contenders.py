@@ -18,8 +18,8 @@ from fer_pipeline.core.crop_set import read_crop_set
 from fer_pipeline.core.examples import Examples, load_images, select_examples
 from fer_pipeline.core.manifest import published_manifest_hash, read_manifest
 from fer_pipeline.core.model_file import ModelCard
-from fer_pipeline.registry import TRAINING_GROUPS
 from fer_pipeline.settings import Settings
+from fer_pipeline.training_groups import TRAINING_GROUPS, UNKNOWN_START_TAG
 
 
 def dev_faces(settings: Settings, stream: str) -> Examples:
@@ -53,6 +53,7 @@ def register(
     crop: Any = None,
     trained_groups: Sequence[str] | None = None,
     drawn: bool = False,
+    unknown_start: str | None = None,
 ) -> dict[str, Any]:
     """Log and register a model as a training does; what its materialization would say of it.
 
@@ -72,7 +73,8 @@ def register(
         },
     )
     asset = f"{stream}/trained_model"
-    with _without_code(), tracking.training_run(settings, asset, {}, "contender") as run:
+    tags = {} if unknown_start is None else {UNKNOWN_START_TAG: unknown_start}
+    with _without_code(), tracking.training_run(settings, asset, tags, "contender") as run:
         logged = run.log_model(model, card, photo)
         if trained_groups is not None:
             import mlflow

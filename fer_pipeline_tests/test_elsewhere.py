@@ -14,16 +14,21 @@ import pytest
 
 from fer_pipeline import tracking
 from fer_pipeline.assets.training import ELSEWHERE_TAG
+from fer_pipeline.champion import read_champion
 from fer_pipeline.core.bundle import read_task
+from fer_pipeline.core.challenge import Verdict
 from fer_pipeline.core.files import file_digest
-from fer_pipeline.core.model_file import load_model
+from fer_pipeline.core.model_file import ModelCard, load_model, save_model
+from fer_pipeline.core.network import build_network
 from fer_pipeline.core.result_file import read_result
 from fer_pipeline.core.train import predict
 from fer_pipeline.core.trained import train_task
-from fer_pipeline.registry import TRAINING_GROUPS
+from fer_pipeline.core.transfer import open_source
 from fer_pipeline.repeat import TRAINING_SETTINGS, training_settings
+from fer_pipeline.reports import model_card_file
 from fer_pipeline.settings import Settings
 from fer_pipeline.summary import run_summary
+from fer_pipeline.training_groups import TRAINING_GROUPS, UNKNOWN_START_TAG
 from fer_pipeline.training_task import training_material
 from fer_pipeline.versions import code_version
 from fer_pipeline_tests import graph
@@ -39,9 +44,14 @@ Here = Callable[..., Ended]
 
 @pytest.fixture(scope="module")
 def home(drawn_release: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """A home with crops and no model, whose trainings are short."""
-    settings = graph.early_copy(drawn_release, tmp_path_factory.mktemp("elsewhere") / "home")
-    settings = settings.model_copy(update={"recipe_overrides": SHORT})
+    """A home with crops and no model, whose trainings are short and start from a file."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    settings = graph.early_copy(drawn_release, folder / "home")
+    start = folder / "start.keras"
+    classes = settings.all_streams[STREAM]
+    card = ModelCard(STREAM, classes, settings.crop_settings, "listed", {})
+    save_model(build_network(settings.recipe, len(classes), seed=5), card, start)
+    settings = settings.model_copy(update={"recipe_overrides": SHORT, "init": str(start)})
     settings.remember()
     return settings
 
@@ -110,7 +120,9 @@ def test_a_bundle_holds_train_and_dev_and_nothing_of_the_test_split(
 
 def test_it_is_the_training_of_the_home_batch_by_batch(home: Settings, result: Path) -> None:
     material = training_material(home, STREAM)
-    here = train_task(material.task, material.training, material.dev)
+    assert material.init is not None
+    source = open_source(material.init, "start.keras")
+    here = train_task(material.task, material.training, material.dev, init=source)
     there = read_result(result)
     for ours, theirs in zip(here.history, there.history, strict=True):
         assert theirs.loss == pytest.approx(ours.loss, rel=1e-3)
@@ -135,6 +147,8 @@ def test_an_adopted_model_is_tracked_as_one_trained_here(
     assert {"history.csv", TRAINING_SETTINGS, TRAINING_GROUPS} <= names
     kept = tracking.run_file(home, run.info.run_id, TRAINING_SETTINGS)
     assert json.loads(kept or b"") == training_settings(home)
+    # Of a file that it started from nobody knows what it has seen.
+    assert run.data.tags[UNKNOWN_START_TAG] == "start.keras"
     assert [str(v.version) for v in client.search_model_versions(f"name='fer-{STREAM}'")] == ["1"]
 
 
@@ -179,6 +193,11 @@ def test_a_later_run_makes_report_and_champion_and_trains_nothing(
     assert figures["mlflow_run_id"] == adopted["mlflow_run_id"]
     assert figures["model_uri"] == adopted["model_uri"]
     assert len(graph.tracked_runs(home.home)) == 1
+    said = "started from the weights of start.keras; what that model was trained on isn't known"
+    assert said in model_card_file(home, STREAM).read_text()
+    decision = read_champion(home, STREAM)["decision"]
+    assert decision["verdict"] == Verdict.FIRST
+    assert "what the model it started from (start.keras) was trained on" in decision["why"]
 
 
 @pytest.mark.usefixtures("own_environment")

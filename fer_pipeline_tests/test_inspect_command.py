@@ -13,7 +13,9 @@ from fer_pipeline.core.datasets import find_format, format_names
 from fer_pipeline.core.datasets.affectnet import AffectNet
 from fer_pipeline.core.datasets.photo_files import PhotoFiles
 from fer_pipeline.core.decode import decode
+from fer_pipeline.core.labels import VOTE_NAMES
 from fer_pipeline.streams import STREAMS, fitting_stream
+from fer_pipeline_tests.core.datasets.tree_releases import affectnet_plus
 from fer_pipeline_tests.core.parquet_faces import write_split
 from fer_pipeline_tests.core.small_release import encoded, line, noise, write_list, write_photo
 from fer_pipeline_tests.graph import Ended
@@ -84,6 +86,14 @@ def test_sample_pictures_are_drawn_on_one_sheet(release: Path, tmp_path: Path, h
     assert found["sheet"] == str(sheet)
     height, width, _ = decode(sheet.read_bytes()).shape
     assert min(height, width) > 300
+
+
+def test_votes_are_called_what_they_are(tmp_path: Path, here: Here) -> None:
+    votes = [[10] + [0] * 9] * 2
+    write_split(tmp_path / "fer", "train", [3, 4], votes=votes, vote_columns=VOTE_NAMES)
+    assert "There are FER+ votes: --label-source" in here("inspect", tmp_path / "fer").words
+    plus = affectnet_plus(tmp_path / "plus")
+    assert "There are soft labels: --label-source" in here("inspect", plus).words
 
 
 def test_a_sheet_takes_no_place_of_a_folder(release: Path, tmp_path: Path, here: Here) -> None:

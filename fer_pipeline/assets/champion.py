@@ -28,6 +28,7 @@ from fer_pipeline.core.challenge import (
     label_objections,
     too_few,
     with_other_faces,
+    with_unknown_start,
 )
 from fer_pipeline.core.crop import CropSettings
 from fer_pipeline.core.errors import InputError
@@ -140,6 +141,16 @@ def _decide(
     registry: Registry, version: str, held: str | None, data: _Data
 ) -> tuple[Decision, Challenge | None]:
     """What becomes of a version while `held` is the champion, and their comparison."""
+    decision, challenge = _judged(registry, version, held, data)
+    started = registry.unknown_start(version)
+    if started is not None and decision.verdict not in (Verdict.BLOCKED, Verdict.KEPT):
+        decision = with_unknown_start(decision, started)
+    return decision, challenge
+
+
+def _judged(
+    registry: Registry, version: str, held: str | None, data: _Data
+) -> tuple[Decision, Challenge | None]:
     card = registry.card(version)
     objections = [
         *label_objections(card, data.classes, "the stream's"),
@@ -213,6 +224,9 @@ def _compare(
     if trained is None and manifest_hash != data.manifest_hash:
         unknown = "the champion kept no list of its training photos and may have seen some of these"
         decision = replace(decision, why=f"{decision.why}; {unknown}")
+    started = registry.unknown_start(held)
+    if started is not None:
+        decision = with_unknown_start(decision, started, champion=True)
     return decision, challenge
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fer_pipeline import tracking
-from fer_pipeline.core.datasets.base import cropped_faces
+from fer_pipeline.core.datasets.base import cropped_faces, votes_of_people
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.examination import BesideChampion, Examination, beside_champion, examine
 from fer_pipeline.core.examples import Examples
@@ -45,7 +45,7 @@ def examined(
         predictions,
         test,
         training,
-        manifest,
+        votes_of_people(settings.open_dataset(), manifest),
         photos=_photos(settings, test, manifest),
         model_bytes=path.stat().st_size,
         champion=_champion(context, settings, trained, card, predictions, test),

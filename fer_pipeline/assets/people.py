@@ -201,12 +201,13 @@ def votes_beside(
     manifest: "pa.Table",
     predictions: "Mapping[str, Predictions]",
 ) -> "VotesReport | None":
-    """The votes that a data set brings, taken as ten annotators; None where it has none.
+    """The votes of people that a data set brings, taken as ten annotators; None for none.
 
     `predictions` are those of `predictions_beside_people`.
     """
     import numpy as np
 
+    from fer_pipeline.core.datasets.base import votes_of_people
     from fer_pipeline.core.labels import CODES
     from fer_pipeline.core.people_votes import votes_report
     from fer_pipeline.core.votes import vote_matrix
@@ -216,7 +217,7 @@ def votes_beside(
     for at, name in enumerate(classes):
         place[CODES[name]] = at
     label = place[manifest["expression"].to_numpy()]
-    votes = vote_matrix(manifest["votes"])
+    votes = vote_matrix(votes_of_people(settings.open_dataset(), manifest)["votes"])
     rows = np.flatnonzero(label >= 0)
     if not votes[rows].any():
         return None

@@ -29,6 +29,7 @@ from fer_pipeline.metadata import (
 from fer_pipeline.people import ANSWERS, answers_digest, people_on_test, predictions_file
 from fer_pipeline.reports import metrics_file, model_card_file, report_file
 from fer_pipeline.settings import Settings
+from fer_pipeline.training_groups import unknown_start
 
 
 def stream_assets(settings: Settings, stream: str) -> Sequence[dg.AssetsDefinition]:
@@ -116,6 +117,7 @@ def _evaluate(
         people=beside,
         people_pictures=pictures,
         details=details,
+        init_known=unknown_start(settings, trained["mlflow_run_id"]) is None,
     )
     folder = settings.report_folder(stream)
     page, card_file = report_file(settings, stream), model_card_file(settings, stream)

@@ -16,16 +16,24 @@ import dagster as dg
 import pyarrow as pa
 
 from fer_pipeline import tracking
+from fer_pipeline.core.challenge import leak_objections
 from fer_pipeline.core.checkpoint import SECONDS_BETWEEN_STATES, Checkpoint
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import file_digest, text_digest
 from fer_pipeline.core.manifest import MANIFEST_FILE
+from fer_pipeline.core.model_file import without_paths
 from fer_pipeline.metadata import FILES, picture, published_files
 from fer_pipeline.operations.room import check_room_for_training
-from fer_pipeline.registry import TRAINING_GROUPS
 from fer_pipeline.repeat import TRAINING_SETTINGS, training_settings
 from fer_pipeline.settings import Settings
 from fer_pipeline.source_commit import git_commit
+from fer_pipeline.training_groups import (
+    TRAINING_GROUPS,
+    UNKNOWN_START_TAG,
+    joined,
+    learned_by,
+    own_groups,
+)
 from fer_pipeline.training_task import Material, check_same_task, training_material
 
 if TYPE_CHECKING:
@@ -68,6 +76,9 @@ def train_stream(
     where = environment() if brought is None else brought.environment
     task = material.task if brought is None else brought.task
     source = None if elsewhere is not None else _source(material)
+    groups, unknown = _groups(context, settings, material)
+    if unknown is not None:
+        tags[UNKNOWN_START_TAG] = unknown
     check_room_for_training(settings, stream)
     name = f"{stream} {datetime.now(UTC):%Y-%m-%d %H:%M}"
     with (
@@ -76,8 +87,7 @@ def train_stream(
     ):
         run.log_parameters(_parameters(material, task.minutes, where))
         run.log_json(kept_settings, TRAINING_SETTINGS)
-        groups = sorted(set(material.training.group_id))
-        run.log_parquet(pa.table({"group_id": pa.array(groups, pa.string())}), TRAINING_GROUPS)
+        run.log_parquet(groups, TRAINING_GROUPS)
         table = str(settings.manifest_folder / MANIFEST_FILE)
         run.log_data(_manifest_frame(material.manifest), material.manifest_hash, table)
         if elsewhere is None:
@@ -146,6 +156,36 @@ def _source(material: Material) -> "Source | None":
     if material.init is None:
         return None
     return open_source(material.init, material.task.card.trained_on["init"])
+
+
+def _groups(
+    context: dg.AssetExecutionContext, settings: Settings, material: Material
+) -> tuple[pa.Table, str | None]:
+    """What the model will have learned from, and what it starts from if not all of that is known.
+
+    What keeps it from being judged fairly is said here, before it is trained for hours.
+    """
+    dataset = settings.open_dataset()
+    groups = own_groups(dataset, material.manifest, material.training)
+    if material.init_address is None:
+        return groups, None
+    card = without_paths(material.task.card)
+    stream, started = card.stream, str(card.trained_on["init"])
+    before = learned_by(settings, material.init_address, dataset)
+    groups = joined(groups, before.groups)
+    learned = set(groups["group_id"].to_pylist())
+    dealt, split = (material.manifest[name].to_numpy() for name in ("group_id", "split"))
+    for objection in leak_objections(learned, dealt, split, two_sided=()):
+        context.log.warning(
+            f"{stream}: a version that starts from {started} can't be the champion: {objection}"
+        )
+    if before.complete:
+        return groups, None
+    context.log.warning(
+        f"{stream}: what {started}, the model to start from, was trained on isn't known: figures "
+        "on dev and test may be of faces it has seen"
+    )
+    return groups, started
 
 
 def _train(

@@ -235,6 +235,19 @@ def with_other_faces(decision: Decision) -> Decision:
     )
 
 
+def with_unknown_start(decision: Decision, started: str, *, champion: bool = False) -> Decision:
+    """The decision, with a word on a model that started from one that may have seen the dev faces.
+
+    `started` is what people call that one; `champion` says that the champion started from it.
+    """
+    who, whose = ("the champion", "the champion's") if champion else ("it", "its")
+    return replace(
+        decision,
+        why=f"{decision.why}; what the model {who} started from ({started}) was trained on isn't "
+        f"known, so {whose} figures on dev may be of faces it has seen",
+    )
+
+
 def label_objections(card: ModelCard, classes: Sequence[str], whose: str) -> list[str]:
     """What keeps a model with another label order than `whose` from that place."""
     if card.classes == tuple(classes):

@@ -11,14 +11,14 @@ import pyarrow as pa
 
 from fer_pipeline.core.baselines import LINEAR_TRAIN_CAP, linear_baseline, small_images
 from fer_pipeline.core.compiling import full_precision
-from fer_pipeline.core.datasets.base import DataSet, Role
+from fer_pipeline.core.datasets.base import DataSet, Role, kinds_of_votes
 from fer_pipeline.core.examination import Examination
 from fer_pipeline.core.examples import Examples, image_parts, load_images
 from fer_pipeline.core.figures import confusion_heatmap, recall_bars, reliability_diagram
 from fer_pipeline.core.intervals import Estimate
 from fer_pipeline.core.label_issues import suspected
 from fer_pipeline.core.metrics import Evaluation, evaluate_predictions, most_confident_wrong
-from fer_pipeline.core.model_file import ModelCard
+from fer_pipeline.core.model_file import ModelCard, without_paths
 from fer_pipeline.core.people_model import ModelAgainstPeople
 from fer_pipeline.core.photo_figures import wrong_gallery
 from fer_pipeline.core.predictions import Predictions
@@ -26,6 +26,7 @@ from fer_pipeline.core.report import ReportData, WrongFaces
 from fer_pipeline.core.splits import COPY_OF_DEV, COPY_OF_TEST
 from fer_pipeline.core.synthetic import all_drawn
 from fer_pipeline.core.train import predict
+from fer_pipeline.core.votes import vote_words
 
 _GALLERY = 24
 
@@ -98,6 +99,7 @@ class Scored:
         people: ModelAgainstPeople | None = None,
         people_pictures: Mapping[str, bytes] | None = None,
         details: Examination | None = None,
+        init_known: bool = True,
     ) -> ReportData:
         """What the report shows, from this evaluation and where the model comes from."""
         tests = [name for name, role in dataset.roles().items() if role == Role.TEST]
@@ -114,6 +116,9 @@ class Scored:
             manifest_hash=manifest_hash,
             label_source=card.label_source,
             vote_share=card.trained_on.get("vote_share", 0.0),
+            votes=vote_words(kinds_of_votes(dataset, manifest)),
+            init=without_paths(card).trained_on.get("init"),
+            init_known=init_known,
             statuses=statuses,
             splits=split,
             duplicates_excluded=reasons.get(COPY_OF_TEST, 0) + reasons.get(COPY_OF_DEV, 0),

@@ -200,7 +200,8 @@ def examine(
     """Ask everything of a served model whose `predictions` are those of `test`, in its order.
 
     `photos` are stored bytes on which decoding and detection are timed, `model_bytes` the size of
-    the model's file. On two cores and the presets for CPUs this takes about half a minute.
+    the model's file; votes in `manifest` are those of people. On two cores and the presets for CPUs
+    this takes about half a minute.
     """
     expression, probability = predictions.expression, predictions.probability.astype(np.float64)
     right = predictions.predicted == expression

@@ -16,7 +16,13 @@ import pyarrow.compute as pc
 from fer_pipeline.core.bounds import DEFAULT_BOUNDS, UnreadableError
 from fer_pipeline.core.crop import CropSettings, Status, crop_face, whole_face
 from fer_pipeline.core.datasets import find_format
-from fer_pipeline.core.datasets.base import UNKNOWN_LABEL, DataSet, OneDataSet, Role
+from fer_pipeline.core.datasets.base import (
+    UNKNOWN_LABEL,
+    DataSet,
+    OneDataSet,
+    Role,
+    votes_count_people,
+)
 from fer_pipeline.core.datasets.registry import recognised, usable_formats
 from fer_pipeline.core.decode import open_photo
 from fer_pipeline.core.errors import InputError
@@ -31,6 +37,7 @@ from fer_pipeline.core.index import (
 )
 from fer_pipeline.core.labels import NAMES, NOT_EXPRESSIONS, known_labels
 from fer_pipeline.core.storage import Location, files_in, is_folder
+from fer_pipeline.core.votes import vote_words
 
 SAMPLES = 12
 """Photos that are read, at most."""
@@ -78,7 +85,8 @@ class Inspection:
     rejected: Sequence[Rejected]
     samples: Sequence[Sample]
     problems: Sequence[str]
-    has_votes: bool
+    votes: str | None
+    """What its votes are called; None where it has none."""
 
     @property
     def unknown_labels(self) -> int:
@@ -144,7 +152,7 @@ def inspect_data_set(
         rejected,
         samples,
         problems,
-        has_votes,
+        vote_words({votes_count_people(dataset)}) if has_votes else None,
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fer_pipeline.core.intervals import Estimate
 from fer_pipeline.core.report_words import unfitted_words
-from fer_pipeline.core.votes import of_votes, ties_of
+from fer_pipeline.core.votes import FER_VOTES, of_votes, ties_of
 
 if TYPE_CHECKING:
     from fer_pipeline.core.report import ReportData
@@ -116,6 +116,7 @@ def model_card(report: "ReportData") -> Card:
                 + (", drawn by a program" if report.drawn else "")
                 + f", labels {_labels(report)}; tested on {report.test_split}. "
                 f"Manifest {report.manifest_hash}.",
+                *([] if report.init is None else [_start(report)]),
                 *([] if report.drawn else [_WHO]),
             ],
         ),
@@ -157,10 +158,21 @@ def _licence(report: "ReportData") -> str:
 
 def _labels(report: "ReportData") -> str:
     if of_votes(report.label_source):
-        return "by the majority of FER+ votes" + _TIES[ties_of(report.label_source)]
+        most = "majority" if report.votes == FER_VOTES else "largest share"
+        return f"by the {most} of {report.votes}" + _TIES[ties_of(report.label_source)]
     share = report.vote_share
-    votes = f", FER+ votes mixed into the training targets with a share of {share:g}"
+    votes = f", {report.votes} mixed into the training targets with a share of {share:g}"
     return "as the lists have them" + (votes if share else "")
+
+
+def _start(report: "ReportData") -> str:
+    start = f"Training started from the weights of {report.init}"
+    if report.init_known:
+        return f"{start}."
+    return (
+        f"{start}; what that model was trained on isn't known, so the figures here and on dev may "
+        "be of faces it has seen."
+    )
 
 
 def _between(found: Estimate) -> str:

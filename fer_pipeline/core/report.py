@@ -23,6 +23,7 @@ from fer_pipeline.core.png import image_png, png_as_data_uri
 from fer_pipeline.core.report_details import detail_values
 from fer_pipeline.core.report_words import calibration_words, champion_words, findings
 from fer_pipeline.core.saliency import NEEDS_TENSORFLOW
+from fer_pipeline.core.votes import FER_VOTES
 
 SMALL_TEST = 500
 """Below this number of test faces the report warns that the intervals are wide."""
@@ -64,6 +65,9 @@ class ReportData:
         manifest_hash: content hash of the manifest.
         label_source: "listed" or "votes", with its rule for ties (see `votes.py`).
         vote_share: share of votes in the training targets of listed labels (0 to 1).
+        votes: what the votes are called, see `votes.vote_words`.
+        init: what people call the model that training started from, or None for none.
+        init_known: whether all is known that the model in `init` has learned from.
         statuses: crop status to number of faces.
         splits: split to number of faces.
         duplicates_excluded: faces left out because the same photo is in another split.
@@ -110,6 +114,9 @@ class ReportData:
     git_commit: str | None = None
     training_faces: int | None = None
     vote_share: float = 0.0
+    votes: str = FER_VOTES
+    init: str | None = None
+    init_known: bool = True
 
 
 def verdict(accuracy: Estimate, majority_accuracy: float, linear: Estimate | None) -> str:

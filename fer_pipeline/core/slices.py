@@ -112,7 +112,7 @@ def face_subjects(test: Examples, manifest: pa.Table) -> dict[str, NDArray[np.ob
     """What is known of each test face, by subject: str objects (n,).
 
     Subjects that neither the manifest nor the shards tell of are left out. `test` has to come
-    from `manifest`.
+    from `manifest`, in which votes count people (see `base.votes_of_people`).
     """
     row = pc.index_in(pa.array(test.face_id), value_set=manifest["face_id"].combine_chunks())
     faces = manifest.take(row)

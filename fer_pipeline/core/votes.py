@@ -4,6 +4,8 @@ A label source says whose labels count, as a word: `listed` (the data set's own)
 the votes; ties are left out), or `votes:listed` and `votes:first`, which say how ties are decided.
 """
 
+from collections.abc import Collection
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -17,6 +19,8 @@ LABEL_SOURCES: tuple[str, ...] = ("listed", "votes")
 VOTE_TIES: tuple[str, ...] = ("leave_out", "listed", "first")
 """What becomes of a tie for the most votes: the face has no label; the data set's own label, where
 that is among the first places; the first of them in the order of the codes."""
+
+FER_VOTES, SOFT_LABELS = "FER+ votes", "soft labels"
 
 _MARK = ":"
 
@@ -36,6 +40,13 @@ def of_votes(label_source: str) -> bool:
 def ties_of(label_source: str) -> str:
     """What a label source of votes makes of ties, one of VOTE_TIES."""
     return label_source.partition(_MARK)[2] or VOTE_TIES[0]
+
+
+def vote_words(count_people: Collection[bool]) -> str:
+    """What votes are called that count people, that don't, or of which there are both kinds."""
+    if set(count_people) == {True, False}:
+        return f"{FER_VOTES} and {SOFT_LABELS}"
+    return SOFT_LABELS if set(count_people) == {False} else FER_VOTES
 
 
 def vote_matrix(column: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.int16]:

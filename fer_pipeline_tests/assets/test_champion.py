@@ -261,6 +261,23 @@ def test_photos_the_champion_was_trained_on_are_left_out_and_counted(arena: Aren
     assert decision["compared"]["photos"] == len(groups) - 3
 
 
+def test_decision_says_that_a_model_may_have_seen_the_faces_before_it_was_trained(
+    arena: Arena,
+) -> None:
+    arena.train(arena.model(wrong=0.4), unknown_start="starter")
+    first = arena.challenge()
+    assert first["verdict"] == Verdict.FIRST
+    assert first["why"] == (
+        "no version was the champion; what the model it started from (starter) was trained on "
+        "isn't known, so its figures on dev may be of faces it has seen"
+    )
+    arena.train(arena.model(wrong=0))
+    decision = arena.challenge()
+    assert decision["verdict"] == Verdict.PROMOTED
+    assert "; what the model the champion started from (starter) was trained" in decision["why"]
+    assert arena.registry.champion() == "2"
+
+
 def test_comparison_on_a_handful_of_photos_promotes_nothing(arena: Arena) -> None:
     groups = sorted(set(arena.faces.group_id.tolist()))
     arena.train(arena.model(wrong=0.9), trained_groups=groups[5:])

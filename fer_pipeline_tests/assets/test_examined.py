@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 
 from fer_pipeline import tracking
 from fer_pipeline.assets import examined
 from fer_pipeline.champion import Registry
 from fer_pipeline.core.crop_set import read_crop_set
+from fer_pipeline.core.datasets.affectnet import AffectNet
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.examination import BesideChampion
 from fer_pipeline.core.examples import select_examples
@@ -18,6 +20,7 @@ from fer_pipeline.core.latency import PHOTOS
 from fer_pipeline.core.manifest import read_manifest
 from fer_pipeline.core.model_file import read_card
 from fer_pipeline.core.predictions import read_predictions
+from fer_pipeline.core.slices import face_subjects
 from fer_pipeline.people import predictions_file
 from fer_pipeline_tests import graph
 from fer_pipeline_tests.graph import Finished
@@ -87,6 +90,43 @@ def test_champion_whose_file_is_gone_does_not_keep_the_report_from_a_new_model(
         dg.build_asset_context(), done.settings(), {"model_uri": NEWER}, card, None, None
     )
     assert found is None
+
+
+def test_soft_labels_of_the_test_faces_are_no_agreement_of_annotators(
+    done: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = done.settings()
+    manifest = read_manifest(settings.manifest_folder)
+    place = manifest.schema.get_field_index("votes")
+    column = pa.array([[90, 10] + [0] * 8] * len(manifest), manifest.schema.field(place).type)
+    manifest = manifest.set_column(place, "votes", column)
+    classes = settings.all_streams[STREAM]
+    shards = read_crop_set(settings.crops_folder).paths
+    test = select_examples(shards, manifest, classes, "test", "listed")
+    made = done.ended.answer["streams"][STREAM]
+    trained = {
+        "model_id": made["model_uri"].removeprefix("models:/"),
+        "model_uri": made["model_uri"],
+    }
+    card = read_card(tracking.model_file(settings, made["model_uri"]))
+    subjects = []
+
+    class _AskedError(Exception):
+        pass
+
+    def asked(*words: Any, **_: object) -> None:
+        subjects.append(face_subjects(test, words[5]))
+        raise _AskedError
+
+    monkeypatch.setattr(examined, "examine", asked)
+    for count_people in (True, False):
+        monkeypatch.setattr(AffectNet, "votes_count_people", count_people)
+        with pytest.raises(_AskedError):
+            examined.examined(
+                dg.build_asset_context(), settings, trained, None, card, None, test, test, manifest
+            )
+    annotators = "Agreement of annotators"
+    assert [annotators in one for one in subjects] == [True, False]
 
 
 def test_photos_to_time_are_those_of_test_faces(done: Finished) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from fer_pipeline.assets.people import people_assets, votes_beside
 from fer_pipeline.core.index import build_index
-from fer_pipeline.core.labels import CODES
+from fer_pipeline.core.labels import CODES, VOTE_NAMES
 from fer_pipeline.core.manifest import build_manifest, read_manifest
 from fer_pipeline.core.predictions import Predictions, write_predictions
 from fer_pipeline.core.study import Study, study_path
@@ -25,6 +25,8 @@ from fer_pipeline.people import (
 from fer_pipeline.reports import people_report_file, read_people_figures
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
+from fer_pipeline_tests.core.datasets.tree_releases import affectnet_plus
+from fer_pipeline_tests.core.parquet_faces import write_split
 from fer_pipeline_tests.core.small_study import small_study
 from fer_pipeline_tests.graph import Finished
 
@@ -164,6 +166,39 @@ def test_faces_without_votes_are_counted_beside_those_that_have_them(settings: S
     of_stream = [code in wanted for code in manifest["expression"].to_pylist()]
     assert found.without_votes == sum(of_stream[::3]) > 0
     assert found.faces == sum(of_stream) - found.without_votes
+
+
+def test_soft_labels_are_no_annotators_also_in_a_mixture(tmp_path: Path) -> None:
+    plus = affectnet_plus(tmp_path / "plus")
+    votes = [[0, 8, 2, 0, 0, 0, 0, 0, 0, 0]] * 4
+    write_split(tmp_path / "fer", "train", [3] * 4, votes=votes, vote_columns=VOTE_NAMES)
+    two = [("affectnet-plus", plus), ("hf-parquet", tmp_path / "fer")]
+    found = []
+    for sets in (two[:1], two):
+        settings = Settings.fresh(
+            home=tmp_path / f"home-{len(sets)}",
+            datasets=[{"dataset": name, "root": root} for name, root in sets],
+            streams=("seven_class",),
+            resamples=100,
+        )
+        dataset, index = settings.open_dataset(), settings.index_folder
+        build_index(dataset, index)
+        build_manifest(
+            dataset,
+            index,
+            settings.manifest_folder,
+            settings.wanted_classes,
+            label_source="listed",
+            dev_share=0.1,
+            seed=0,
+        )
+        manifest = read_manifest(settings.manifest_folder)
+        assert manifest["votes"].null_count == 0
+        found.append(votes_beside(settings, "seven_class", manifest, {}))
+    alone, mixed = found
+    assert alone is None
+    assert mixed is not None
+    assert (mixed.faces, mixed.votes, mixed.without_votes) == (4, 40, 9)
 
 
 def _out_of_fold(settings: Settings, classes: Sequence[str]) -> None:

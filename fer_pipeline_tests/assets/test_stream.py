@@ -8,8 +8,7 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 import pytest
 
 from fer_pipeline import plan, tracking
@@ -17,6 +16,8 @@ from fer_pipeline.assets import training
 from fer_pipeline.assets.faces import verified_faces
 from fer_pipeline.assets.stream import TRAINING_POOL, stream_assets
 from fer_pipeline.assets.training import INIT_DIGEST
+from fer_pipeline.champion import read_champion
+from fer_pipeline.core.challenge import Verdict
 from fer_pipeline.core.checkpoint import Progress
 from fer_pipeline.core.crop_set import CROPS_LIST
 from fer_pipeline.core.examples import select_examples
@@ -26,10 +27,10 @@ from fer_pipeline.core.model_file import ModelCard, load_model, save_model
 from fer_pipeline.core.network import build_network
 from fer_pipeline.core.train import predict
 from fer_pipeline.failures import first_problem
-from fer_pipeline.registry import TRAINING_GROUPS
 from fer_pipeline.repeat import TRAINING_SETTINGS, training_settings
 from fer_pipeline.reports import metrics_file, model_card_file, report_file
 from fer_pipeline.settings import Settings
+from fer_pipeline.training_groups import groups_of_run, unknown_start
 from fer_pipeline.training_task import training_material
 from fer_pipeline.versions import code_version
 from fer_pipeline_tests import graph
@@ -112,12 +113,14 @@ def test_training_keeps_its_settings_and_the_groups_it_learned_from(done: Finish
     run_id = _made(done, "trained_model")["mlflow_run_id"]
     kept = tracking.run_file(settings, run_id, TRAINING_SETTINGS)
     assert json.loads(kept or b"") == training_settings(settings)
-    kept = tracking.run_file(settings, run_id, TRAINING_GROUPS)
-    groups = pq.read_table(pa.BufferReader(kept))["group_id"]
+    groups: Any = groups_of_run(settings, run_id)
     manifest, _, crop_set = verified_faces(settings)
     classes = settings.all_streams[STREAM]
     training = select_examples(crop_set.paths, manifest, classes, "train", "listed")
-    assert groups.to_pylist() == sorted(set(training.group_id))
+    assert groups["group_id"].to_pylist() == sorted(set(training.group_id))
+    assert set(groups["source"].to_pylist()) == {"affectnet"}
+    assert set(groups["root"].to_pylist()) == {str(settings.root)}
+    assert unknown_start(settings, run_id) is None
 
 
 def test_training_starts_from_the_model_that_is_named(settings: Settings, tmp_path: Path) -> None:
@@ -136,9 +139,10 @@ def test_training_starts_from_the_model_that_is_named(settings: Settings, tmp_pa
         event = instance.get_latest_materialization_event(key)
     assert event is not None
     assert event.asset_materialization is not None
-    metadata = event.asset_materialization.metadata
-    assert "outputs of Happiness, Surprise" in str(metadata["started_from"].value)
-    assert metadata[INIT_DIGEST].value == made_from
+    made = event.asset_materialization.metadata
+    assert "outputs of Happiness, Surprise" in str(made["started_from"].value)
+    assert made[INIT_DIGEST].value == made_from
+    assert unknown_start(named, str(made["mlflow_run_id"].value)) == "mine.keras"
 
 
 def test_other_weights_in_the_file_to_start_from_are_a_reason_to_train(
@@ -160,6 +164,37 @@ def test_other_weights_in_the_file_to_start_from_are_a_reason_to_train(
     assert reason(path) == "the model to start from is another one"
     path.unlink()
     assert str(path) in str(reason(path))
+
+
+def test_version_that_started_from_one_that_learned_todays_dev_photos_is_blocked(
+    settings: Settings,
+) -> None:
+    first = settings.model_copy(update={"minutes": 0.02})
+    named = {"dev_share": 0.7, "init": f"models:/fer-{STREAM}@first"}
+    again = first.model_copy(update=named)
+    before = set(training_material(first, STREAM).training.group_id)
+    trained, champion = (f"{STREAM}/{name}" for name in ("trained_model", "champion"))
+    client = tracking.connect(first)
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert graph.materialize(first, [trained], instance).success
+        client.set_registered_model_alias(f"fer-{STREAM}", "first", "1")
+        made = graph.materialize(
+            again, ["class_manifest", "face_crops", trained, champion], instance
+        )
+    assert made.success
+    run_id = client.get_model_version(f"fer-{STREAM}", "2").run_id
+    groups: Any = groups_of_run(again, run_id)
+    material = training_material(again, STREAM)
+    learned = groups["group_id"].to_pylist()
+    assert learned == sorted(before | set(material.training.group_id))
+    assert unknown_start(again, run_id) is None
+    held_out = pc.field("split").isin(["dev", "test"])
+    seen = before & set(material.manifest.filter(held_out)["group_id"].to_pylist())
+    assert seen
+    decision = read_champion(again, STREAM)["decision"]
+    assert decision["verdict"] == Verdict.BLOCKED
+    said = f"a leak: it was trained on {len(seen)} photos of today's dev and test splits"
+    assert said in decision["why"]
 
 
 def test_stopped_training_is_gone_on_from_and_its_epochs_are_all_told(

@@ -131,13 +131,17 @@ def test_report_data_tells_where_the_model_and_the_numbers_come_from(scored, mad
         classes=CLASSES,
         crop=CropSettings(side=SIDE),
         label_source="listed",
-        trained_on={"preset": "tiny", "seed": 5, "training_faces": 77, "vote_share": 0.5},
+        trained_on={
+            **{"preset": "tiny", "seed": 5, "training_faces": 77, "vote_share": 0.5},
+            "init": "/home/somebody/mine.keras",
+        },
     )
     small_release(tmp_path / "release")
     reasons = ["copy_of_test_photo", "copy_of_dev_photo", "conflicting_label"]
     manifest = made[0].append_column(
         "reason", pa.array(reasons + [None] * (TRAIN + TEST - 3), pa.string())
     )
+    manifest = manifest.append_column("list", pa.array(["manual_train"] * (TRAIN + TEST)))
     data = scored.report_data(
         card,
         created="2030-01-02",
@@ -149,13 +153,15 @@ def test_report_data_tells_where_the_model_and_the_numbers_come_from(scored, mad
         minutes=1.5,
         mlflow_run_id="run",
         git_commit="commit",
+        init_known=False,
     )
     assert (data.dataset, data.test_split, data.drawn) == ("affectnet", "manual_val", False)
     assert (data.manifest_rows, data.splits) == (TRAIN + TEST, {"train": TRAIN, "test": TEST})
     assert data.duplicates_excluded == 2
     assert data.parameters == model.count_params()
-    assert (data.training_faces, data.vote_share) == (77, 0.5)
+    assert (data.training_faces, data.vote_share, data.votes) == (77, 0.5, "FER+ votes")
     assert (data.preset, data.seed, data.epochs) == ("tiny", 5, 1)
+    assert (data.init, data.init_known) == ("mine.keras", False)
 
 
 def test_evaluation_is_plain_values_for_json(scored):

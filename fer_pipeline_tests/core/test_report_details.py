@@ -355,6 +355,25 @@ def test_card_tells_what_the_stream_was_trained_on(data):
     assert "votes" not in words()[0]
     mixed = words(vote_share=0.25)[0]
     assert "FER+ votes mixed into the training targets with a share of 0.25; tested" in mixed
+    soft = words(vote_share=0.25, votes="soft labels")[0]
+    assert ", soft labels mixed into the training targets" in soft
+    assert "labels by the majority of FER+ votes; tested" in words(label_source="votes")[0]
+    soft = words(label_source="votes:first", votes="soft labels")[0]
+    assert "labels by the largest share of soft labels, ties by the first" in soft
+
+
+def test_card_and_report_tell_what_training_started_from_and_that_its_faces_are_not_known(data):
+    def told(**changes):
+        changed = dataclasses.replace(data, **changes)
+        return " ".join(dict(model_card(changed))["Data"]), render_report(changed)
+
+    for words in told():
+        assert "Training started from" not in words
+    for words in told(init="models:/fer-mood/3"):
+        assert "Training started from the weights of models:/fer-mood/3." in words
+    for words in told(init="starter", init_known=False):
+        assert "Training started from the weights of starter; what that model was trained" in words
+        assert "may be of faces it has seen." in words
 
 
 def test_card_and_report_say_that_no_temperature_was_fitted_and_why(data):

@@ -38,6 +38,7 @@ class AffectNetPlus(AnnotatedFolders):
     layout = "train_set/ and validation_set/ with images/ and annotations/N.json"
     endings = (".json",)
     parents = ("", "human_annotated", "AffectNet+/human_annotated")
+    votes_count_people = False
     remedy = (
         "the folder human_annotated, which holds train_set and validation_set, each with images "
         "and annotations (annotations of AffectNet's release of 2021 are N_exp.npy: "

@@ -5,7 +5,7 @@ of splits beyond naming the role of each list, and nothing of pixels.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol, Self
@@ -13,6 +13,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import text_digest
@@ -220,6 +221,8 @@ class Alone(ABC):
     root: Location
     labels: Mapping[str, str]
     faces_are_cropped: bool
+    votes_count_people: bool = True
+    """Whether its votes count people who were asked; else they are shares of a soft label."""
 
     @classmethod
     def crops(cls, options: Mapping[str, str]) -> bool:
@@ -266,6 +269,31 @@ def cropped_faces(dataset: DataSet, lists: Sequence[str]) -> npt.NDArray[np.bool
     """For the list of each face, whether its pictures are faces already; shape (n,)."""
     known = {name: dataset.part_of(name).faces_are_cropped for name in set(lists)}
     return np.fromiter((known[name] for name in lists), bool, len(lists))
+
+
+def votes_count_people(dataset: OneDataSet) -> bool:
+    """See `Alone.votes_count_people`, which a format of another package need not have."""
+    return bool(getattr(dataset, "votes_count_people", True))
+
+
+def votes_of_people(dataset: DataSet, rows: pa.Table) -> pa.Table:
+    """Rows of an index or a manifest without those votes that count no people: they are null."""
+    counts = _vote_counts(dataset, set(rows["list"].to_pylist()))
+    if all(counts.values()):
+        return rows
+    kept = np.fromiter((counts[name] for name in rows["list"].to_pylist()), bool, len(rows))
+    votes = rows["votes"].take(pa.array(np.arange(len(rows)), mask=~kept))
+    return rows.set_column(rows.schema.get_field_index("votes"), "votes", votes)
+
+
+def kinds_of_votes(dataset: DataSet, rows: pa.Table) -> frozenset[bool]:
+    """Whether votes of an index or a manifest count people: True, False or both; empty: none."""
+    voted = rows.filter(pc.is_valid(rows["votes"]))
+    return frozenset(_vote_counts(dataset, set(voted["list"].to_pylist())).values())
+
+
+def _vote_counts(dataset: DataSet, lists: Collection[str]) -> dict[str, bool]:
+    return {name: votes_count_people(dataset.part_of(name)) for name in lists}
 
 
 def carved_lists(dataset: DataSet) -> frozenset[str]:

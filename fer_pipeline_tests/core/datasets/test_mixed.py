@@ -9,14 +9,23 @@ from fer_pipeline.core.bounds import UnreadableError
 from fer_pipeline.core.crop import CropSettings
 from fer_pipeline.core.crop_set import publish_crop_set
 from fer_pipeline.core.datasets import open_dataset, open_datasets
-from fer_pipeline.core.datasets.base import Role, carved_lists, cropped_faces
+from fer_pipeline.core.datasets.base import (
+    Role,
+    carved_lists,
+    cropped_faces,
+    kinds_of_votes,
+    votes_of_people,
+)
 from fer_pipeline.core.datasets.mixed import MixedDataSet, source_names
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.index import build_index, count_kept_and_rejected, lists_stamp
+from fer_pipeline.core.labels import VOTE_NAMES
 from fer_pipeline.core.manifest import build_manifest, manifest_hash, photos_of, read_manifest
 from fer_pipeline.core.shards import write_shard
 from fer_pipeline.core.splits import groups_on_two_sides
+from fer_pipeline.core.votes import vote_words
 from fer_pipeline.core.worklist import plan_work, read_slice
+from fer_pipeline_tests.core.datasets.tree_releases import affectnet_plus
 from fer_pipeline_tests.core.parquet_faces import face, write_split
 from fer_pipeline_tests.core.small_release import (
     encoded,
@@ -95,6 +104,23 @@ def test_lists_stand_side_by_side_with_the_roles_they_have_alone(release, faces)
     }
     assert list(mixed.lists()) == list(mixed.roles())
     assert [mixed.count_rows(name) for name in mixed.lists()] == [5, 2, 4, 2]
+
+
+def test_votes_of_people_are_told_from_soft_labels_row_by_row(tmp_path):
+    plus = affectnet_plus(tmp_path / "plus")
+    votes = [[0, 9, 1, 0, 0, 0, 0, 0, 0, 0], None]
+    write_split(tmp_path / "fer", "train", [3, 4], votes=votes, vote_columns=VOTE_NAMES)
+    mixed = open_datasets([("affectnet-plus", plus), ("hf-parquet", tmp_path / "fer")])
+    rows = pa.concat_tables([batch.kept for batch in mixed.batches()])
+    assert kinds_of_votes(mixed, rows) == {True, False}
+    assert vote_words(kinds_of_votes(mixed, rows)) == "FER+ votes and soft labels"
+    of_people = votes_of_people(mixed, rows)
+    assert of_people.drop_columns(["votes"]).equals(rows.drop_columns(["votes"]))
+    assert of_people["votes"].to_pylist() == [None] * 9 + votes
+    alone = rows.slice(0, 9)
+    assert vote_words(kinds_of_votes(mixed, alone)) == "soft labels"
+    assert kinds_of_votes(mixed, rows.slice(10)) == set()
+    assert votes_of_people(mixed, rows.slice(9)).equals(rows.slice(9))
 
 
 def test_every_row_is_indexed_as_alone_but_for_the_name_of_its_list(release, faces, tmp_path):
