@@ -30,9 +30,9 @@ from fer_pipeline.registry import (
 from fer_pipeline.reports import metrics_file
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import contenders, graph, mlflow_server
+from fer_pipeline_tests.assets.arena import CLASSES, Arena
 
 STREAM = "three_class"
-CLASSES = ("Happiness", "Sadness", "Surprise")
 EARLY = ("file_list_index", "class_manifest", "face_crops")
 
 
@@ -50,45 +50,6 @@ def cropped(drawn_release: Path, tmp_path_factory: pytest.TempPathFactory) -> Se
     with graph.instance_of(home) as instance:
         assert graph.materialize(settings, EARLY, instance).success
     return settings
-
-
-class Arena:
-    """A stream of its own on the server, so that no test sees the versions of another."""
-
-    def __init__(self, settings: Settings, instance: dg.DagsterInstance, folder: Path) -> None:
-        self.settings, self.instance, self.folder = settings, instance, folder
-        (self.stream,) = settings.streams
-        self.registry = Registry(settings, self.stream)
-        self.faces = contenders.dev_faces(settings, self.stream)
-        self.checks: dict[str, dg.AssetCheckEvaluation] = {}
-
-    def model(self, wrong: float = 0, seed: int = 0) -> Any:
-        """A model that is wrong on this share of the dev faces."""
-        labels = self.faces.expression.copy()
-        chosen = np.random.default_rng(seed).permutation(len(labels))[: round(wrong * len(labels))]
-        labels[chosen] = (labels[chosen] + 1) % len(CLASSES)
-        return contenders.knowing(self.faces, labels, len(CLASSES))
-
-    def train(self, model: Any, **options: Any) -> dict[str, Any]:
-        """A new version, told of as the newest trained model."""
-        made = contenders.register(self.settings, self.stream, model, self.folder, **options)
-        contenders.say_trained(self.instance, self.stream, made)
-        return made
-
-    def challenge(self) -> dict[str, Any]:
-        """Materialize the champion, as a run does; the decision."""
-        result = graph.materialize(self.settings, [f"{self.stream}/champion"], self.instance)
-        assert result.success
-        self.checks = {one.check_name: one for one in result.get_asset_check_evaluations()}
-        (event,) = result.get_asset_materialization_events()
-        told = event.materialization.metadata
-        found: dict[str, Any] = read_champion(self.settings, self.stream)["decision"]
-        assert told["verdict"].value == found["verdict"]
-        assert told["why"].value == found["why"]
-        return found
-
-    def passed(self, check: str) -> bool:
-        return self.checks[check].passed
 
 
 @pytest.fixture

@@ -11,9 +11,11 @@ import pyarrow as pa
 from fer_pipeline.core.crop import CropSettings
 from fer_pipeline.core.examination import Examination, beside_champion, examine
 from fer_pipeline.core.examples import Examples, select_examples
+from fer_pipeline.core.metrics import evaluate_predictions
 from fer_pipeline.core.model_file import ModelCard
 from fer_pipeline.core.network import build_network, served_model
 from fer_pipeline.core.predictions import Predictions
+from fer_pipeline.core.report import ReportData, WrongFaces
 from fer_pipeline.core.train import predict
 from fer_pipeline_tests.core.drawn_shapes import (
     CLASSES,
@@ -100,3 +102,40 @@ def examination() -> Examination:
 def without_maps() -> Examination:
     """As on a backend that gives no gradients."""
     return replace(examination(), maps=None)
+
+
+def report_data() -> ReportData:
+    """What a report on that model is made of."""
+    said = predictions()
+    evaluation = evaluate_predictions(
+        said.expression, said.probability, CLASSES, said.group_id, seed=0, resamples=100
+    )
+    return ReportData(
+        stream="three_class",
+        created="1 May 2025",
+        evaluation=evaluation,
+        linear=None,
+        dataset="affectnet",
+        test_split="manual_val",
+        manifest_rows=150,
+        manifest_hash="0badcafe",
+        label_source="listed",
+        statuses={"ok": 150},
+        splits={"train": 90, "test": TEST},
+        duplicates_excluded=0,
+        drawn=False,
+        preset="tiny",
+        parameters=1234,
+        epochs=1,
+        seed=3,
+        minutes=0.1,
+        wrong=WrongFaces(
+            np.full((1, 16, 16, 1), 99, np.uint8),
+            ("Sadness",),
+            ("Happiness",),
+            (0.9,),
+            suspected=17,
+            suspected_here=1,
+        ),
+        details=examination(),
+    )

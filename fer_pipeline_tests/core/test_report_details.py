@@ -12,17 +12,9 @@ from fer_pipeline.core.curves import risk_coverage
 from fer_pipeline.core.evaluation import evaluate_examples
 from fer_pipeline.core.examination import beside_champion, examine
 from fer_pipeline.core.intervals import Estimate
-from fer_pipeline.core.metrics import evaluate_predictions
-from fer_pipeline.core.model_card import (
-    DRAWN_LICENCE,
-    UNKNOWN_LICENCE,
-    model_card,
-    model_card_markdown,
-    read_model_card,
-)
 from fer_pipeline.core.paired import compare_paired
 from fer_pipeline.core.people_model import ModelAgainstPeople
-from fer_pipeline.core.report import ReportData, WrongFaces, render_report
+from fer_pipeline.core.report import ReportData, render_report
 from fer_pipeline.core.report_details import detail_figures
 from fer_pipeline.core.report_words import (
     calibration_words,
@@ -36,7 +28,7 @@ from fer_pipeline_tests.core.examined import (
     CARD,
     TEST,
     examination,
-    predictions,
+    report_data,
     served,
     shapes,
     without_maps,
@@ -45,44 +37,13 @@ from fer_pipeline_tests.core.test_report import Page
 
 
 @pytest.fixture(scope="module")
-def evaluation():
-    said = predictions()
-    return evaluate_predictions(
-        said.expression, said.probability, CLASSES, said.group_id, seed=0, resamples=100
-    )
+def data() -> ReportData:
+    return report_data()
 
 
 @pytest.fixture(scope="module")
-def data(evaluation) -> ReportData:
-    return ReportData(
-        stream="three_class",
-        created="1 May 2025",
-        evaluation=evaluation,
-        linear=None,
-        dataset="affectnet",
-        test_split="manual_val",
-        manifest_rows=150,
-        manifest_hash="0badcafe",
-        label_source="listed",
-        statuses={"ok": 150},
-        splits={"train": 90, "test": TEST},
-        duplicates_excluded=0,
-        drawn=False,
-        preset="tiny",
-        parameters=1234,
-        epochs=1,
-        seed=3,
-        minutes=0.1,
-        wrong=WrongFaces(
-            np.full((1, 16, 16, 1), 99, np.uint8),
-            ("Sadness",),
-            ("Happiness",),
-            (0.9,),
-            suspected=17,
-            suspected_here=1,
-        ),
-        details=examination(),
-    )
+def evaluation(data):
+    return data.evaluation
 
 
 @pytest.fixture(scope="module")
@@ -330,73 +291,3 @@ def test_no_words_on_copies_where_there_are_none(evaluation):
         found, found=dataclasses.replace(found.found, near=np.zeros(TEST, bool))
     )
     assert copies_words(evaluation, dataclasses.replace(examination(), copies=none)) == ""
-
-
-def test_card_tells_of_drawings_and_of_terms_that_are_not_known(data):
-    def licence(**changes):
-        return dict(model_card(dataclasses.replace(data, **changes)))["Licence of the data"]
-
-    assert licence(drawn=True) == [DRAWN_LICENCE]
-    assert licence(dataset="somebody's") == [UNKNOWN_LICENCE]
-    assert "challenge" in licence(dataset="affectnet + FER2013")[0]
-    assert "signed agreement" in licence(dataset="affectnet + FER2013")[0]
-    assert licence(dataset="affectnet + affectnet-2") == licence(dataset="affectnet")
-    mixed = licence(dataset="affectnet + somebody's")[0]
-    assert mixed.endswith(f"somebody's: {UNKNOWN_LICENCE}")
-
-
-def test_card_tells_what_the_stream_was_trained_on(data):
-    def words(**changes):
-        return dict(model_card(dataclasses.replace(data, **changes)))["Data"]
-
-    assert words(training_faces=71)[0].startswith("Trained on 71 faces of affectnet, labels")
-    assert words(training_faces=None)[0].startswith("Trained on affectnet, labels")
-    assert len(words(drawn=False)) == len(words(drawn=True)) + 1
-    assert "votes" not in words()[0]
-    mixed = words(vote_share=0.25)[0]
-    assert "FER+ votes mixed into the training targets with a share of 0.25; tested" in mixed
-    soft = words(vote_share=0.25, votes="soft labels")[0]
-    assert ", soft labels mixed into the training targets" in soft
-    assert "labels by the majority of FER+ votes; tested" in words(label_source="votes")[0]
-    soft = words(label_source="votes:first", votes="soft labels")[0]
-    assert "labels by the largest share of soft labels, ties by the first" in soft
-
-
-def test_card_and_report_tell_what_training_started_from_and_that_its_faces_are_not_known(data):
-    def told(**changes):
-        changed = dataclasses.replace(data, **changes)
-        return " ".join(dict(model_card(changed))["Data"]), render_report(changed)
-
-    for words in told():
-        assert "Training started from" not in words
-    for words in told(init="models:/fer-mood/3"):
-        assert "Training started from the weights of models:/fer-mood/3." in words
-    for words in told(init="starter", init_known=False):
-        assert "Training started from the weights of starter; what that model was trained" in words
-        assert "may be of faces it has seen." in words
-
-
-def test_card_and_report_say_that_no_temperature_was_fitted_and_why(data):
-    def told(**changes):
-        details = dataclasses.replace(examination(), **changes)
-        changed = dataclasses.replace(data, details=details)
-        return " ".join(dict(model_card(changed))["Figures"]), render_report(changed)
-
-    card, html = told(temperature=1.0, unfitted="13 dev faces are too few, 50 are needed")
-    assert "No temperature was fitted: 13 dev faces are too few, 50 are needed." in card
-    assert "No temperature was fitted." in html
-    assert "was fitted on the dev split" not in html
-    card, html = told(temperature=0.5)
-    assert "No temperature" not in card + html
-    assert "was fitted on the dev split" in html
-
-
-def test_card_is_markdown_with_the_figures_and_the_warning(data):
-    card = model_card(data)
-    text = model_card_markdown(card, "Expression model three_class")
-    assert list(read_model_card(text).items()) == card
-    assert text.startswith("# Expression model three_class\n\n## What it is\n\n- ")
-    assert "Expression is not emotion" in text
-    found = data.evaluation
-    assert f"Accuracy {found.accuracy.value:.3f} ({found.accuracy.low:.3f} to" in text
-    assert f"ECE {found.ece:.3f}" in text
