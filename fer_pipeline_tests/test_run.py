@@ -128,7 +128,7 @@ def test_home_holds_what_the_design_says_and_nothing_half_written(done: Finished
     names = {path.name for path in done.home.iterdir()}
     assert names == {
         *("dagster", "mlflow", "index", "manifest", "crops", "reports", "studies"),
-        *("settings.toml", "run.lock"),
+        *("settings.toml", "run.lock", "home.id"),
     }
     assert [path for path in done.home.rglob("*.part") if "dagster" not in path.parts] == []
     assert (done.home / "mlflow" / "mlflow.db").is_file()

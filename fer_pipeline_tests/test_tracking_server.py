@@ -57,7 +57,7 @@ def test_what_mlflow_refuses_is_not_called_a_server_that_is_gone(tmp_path: Path)
         pass
     with pytest.raises(dg.Failure) as failure, step():
         client.get_model_version("nobody", "1")
-    assert str(failure.value.description).startswith("MLflow refuses (Registered Model with name=")
+    assert str(failure.value.description).startswith("MLflow refuses (Model Version (name=")
     client.delete_run(run.run_id)
     with pytest.raises(InputError, match=f"mlflow runs restore --run-id {run.run_id}"):
         tracking.log_evaluation(settings, run.run_id, {"test_accuracy": 0.5}, [])
