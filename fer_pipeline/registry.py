@@ -70,16 +70,22 @@ class Registry:
 
     def champion(self) -> str | None:
         """The version that holds the alias now, None where none does."""
+        return self.aliases().get(ALIAS)
+
+    def aliases(self) -> dict[str, str]:
+        """The version that each alias names, people's own included.
+
+        MLflow's versions, as `versions` finds them, don't tell theirs.
+        """
         from mlflow.exceptions import MlflowException
 
         try:
-            aliases = self._client.get_registered_model(self.name).aliases
+            known = self._client.get_registered_model(self.name).aliases
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return None
+                return {}
             raise
-        held = aliases.get(ALIAS)
-        return None if held is None else str(held)
+        return {name: str(version) for name, version in known.items()}
 
     def versions(self) -> dict[str, Any]:
         """Every version as MLflow knows it, by its number as text, the oldest first."""

@@ -89,7 +89,7 @@ def test_run_reads_from_an_address_and_leaves_its_results_at_another(
 def test_state_stands_on_this_machine_and_holds_no_credentials(state: Path) -> None:
     (folder,) = state.iterdir()
     names = {path.name for path in folder.iterdir()}
-    assert names == {"dagster", "mlflow", "run.lock", "settings.toml"}
+    assert names == {"dagster", "mlflow", "run.lock", "settings.toml", "home.id"}
     assert {path.name for path in (folder / "mlflow").iterdir()} == {"mlflow.db"}
     text = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
     assert text

@@ -53,8 +53,8 @@ def old_versions(
         registry = Registry(settings, stream)
         versions = registry.versions()
         kept = set(sorted(versions, key=int)[-runs:])
-        kept |= {str(one) for one in (registry.champion(), registry.previous()) if one}
-        kept |= {number for number, one in versions.items() if one.aliases}
+        used = (*registry.aliases().values(), registry.previous())
+        kept |= {number for number in used if number is not None}
         kept |= _named(registry, instance, settings)
         for number, version in versions.items():
             old = version.creation_timestamp / 1000 < seconds_ago(days)
@@ -161,8 +161,7 @@ def _remove_version(registry: Registry, number: str, model: Any) -> None:
         if is_file(champion_file(registry.settings, registry.stream)):
             write_champion(registry)
         # Somebody may have taken it into use since the list was made.
-        version = registry.versions().get(number)
-        if version is None or version.aliases or number == registry.previous():
+        if number in {*registry.aliases().values(), registry.previous()}:
             return
         client.delete_model_version(registry.name, number)
     if model is not None:

@@ -160,6 +160,8 @@ def test_version_that_came_into_use_since_it_was_listed_stays(registered: Settin
     listed.remove()
     assert set(registry.versions()) == set("1234")
     assert model_bytes(settings, "1")
+    with graph.instance_of(settings.state_folder) as instance:
+        assert list(old_versions(settings, instance, runs=1, days=0)) == []
 
 
 def _stopped(settings: Settings) -> str:
