@@ -5,7 +5,7 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -133,7 +133,8 @@ def close_killed_runs(
     it can be seen: in the code server, which is their `launcher`, or where the home isn't shared.
     """
     dead = [run for run in _unfinished(instance) if _is_lost(instance, run, launcher)]
-    spread = [run.run_id for run in dead if run.tags.get(EXECUTOR_TAG) == "ray"]
+    # Runs of the pages don't say it.
+    spread = [run.run_id for run in dead if run.tags.get(EXECUTOR_TAG, settings.executor) == "ray"]
     if spread:
         _end_steps(spread)
     for run in dead:
@@ -200,13 +201,21 @@ def lost_runs(instance: DagsterInstance, settings: Settings) -> list[str]:
     a run looks lost.
     """
     found = [run for run in _unfinished(instance) if _is_lost(instance, run, launcher=False)]
-    if any(run.tags.get(COMMAND_LINE_TAG) == "true" for run in found):
+    if any(is_of_a_command(run) for run in found):
         try:
             with locked_home(settings):
                 pass
         except HomeBusyError:
-            found = [run for run in found if run.tags.get(COMMAND_LINE_TAG) != "true"]
+            found = [run for run in found if not is_of_a_command(run)]
     return [run.run_id for run in found]
+
+
+def is_of_a_command(run: DagsterRun) -> bool:
+    """Whether a command executes a run in its own process.
+
+    The pages give a run that repeats steps of another one all tags of that one.
+    """
+    return run.tags.get(COMMAND_LINE_TAG) == "true" and run.parent_run_id is None
 
 
 def _unfinished(instance: DagsterInstance) -> Sequence[DagsterRun]:
@@ -219,7 +228,7 @@ def _is_lost(instance: DagsterInstance, run: DagsterRun, launcher: bool) -> bool
     from dagster._core.storage.runs import SqliteRunStorage
 
     shared = not isinstance(instance.run_storage, SqliteRunStorage)
-    if run.tags.get(COMMAND_LINE_TAG) == "true":
+    if is_of_a_command(run):
         # A command on another machine, which holds a lock there, isn't the code server's to close.
         return not (launcher and shared)
     # Other machines and containers may work on a shared one, whose processes aren't seen here.
@@ -252,10 +261,10 @@ def refuse_beside_ui_runs(instance: DagsterInstance, settings: Settings) -> None
     """Raise HomeBusyError while a run is in progress, such as one launched in Dagster's pages.
 
     To be called under the home's lock. The other way round a step waits for the lock, see
-    `wait_for_command`.
+    `waiting.py`.
     """
     for run in _unfinished(instance)[:1]:
-        if run.tags.get(COMMAND_LINE_TAG) == "true":
+        if is_of_a_command(run):
             raise HomeBusyError(
                 f"run {run.run_id}, which a command started, hasn't ended as far as Dagster knows: "
                 "wait for it, or, where it was killed, let `fer-pipeline run` close it"
@@ -280,25 +289,6 @@ def lock_holder(folder: Path) -> str | None:
         except BlockingIOError:
             return file.read().strip() or "unknown"
     return None
-
-
-def wait_for_command(
-    settings: Settings, run: DagsterRun, tell: Callable[[str], None] = _log.info
-) -> None:
-    """Return when no command holds the home's lock; for the steps of a run of Dagster's pages.
-
-    A command isn't always seen in the queue of runs, and may read what a step replaces, as a sweep
-    reads crops. It never waits for a run in its turn, see `refuse_beside_ui_runs`. `tell` is told
-    whom a step waits for.
-    """
-    if run.tags.get(COMMAND_LINE_TAG) == "true":
-        return
-    told = None
-    while (holder := lock_holder(settings.state_folder)) is not None:
-        if holder != told:
-            tell(f"waiting for a command (process {holder}) that works on {settings.home}")
-            told = holder
-        time.sleep(0.5)
 
 
 def _home_variables(settings: Settings) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """The home's lock, its configuration, and what becomes of runs that were killed."""
 
-import contextlib
 import os
 import subprocess
 import sys
@@ -21,10 +20,11 @@ from fer_pipeline.instance import (
     close_killed_runs,
     close_runs_of_the_home,
     environment,
+    is_of_a_command,
     locked_home,
+    lost_runs,
     prepare_home,
     refuse_beside_ui_runs,
-    wait_for_command,
 )
 from fer_pipeline.settings import Settings
 from fer_pipeline_tests import graph
@@ -224,26 +224,40 @@ def test_killed_run_on_a_cluster_that_is_gone_is_closed_once_its_steps_have_ende
     assert lease.LAST_SECONDS > lease.PATIENCE
 
 
-def test_step_of_the_pages_waits_for_a_command_and_one_of_a_command_does_not(
+def test_run_of_the_pages_that_repeats_a_step_of_a_commands_run_is_none_of_a_command(
+    settings: Settings,
+) -> None:
+    with graph.instance_of(settings.home) as instance:
+        first = instance.get_run_by_id(_run(instance, settings, {COMMAND_LINE_TAG: "true"}))
+        assert first is not None
+        assert is_of_a_command(first)
+        # As the pages do it, with the tags of the run before.
+        job = build_definitions(settings).resolve_job_def(PIPELINE_JOB)
+        again = instance.create_run_for_job(
+            job,
+            status=STARTED,
+            tags=first.tags,
+            parent_run_id=first.run_id,
+            root_run_id=first.run_id,
+        )
+        assert not is_of_a_command(again)
+        assert lost_runs(instance, settings) == [first.run_id]
+
+
+def test_steps_of_a_killed_run_of_the_pages_end_on_the_cluster_too(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = contextlib.ExitStack()
-    monkeypatch.setattr("fer_pipeline.instance.time.sleep", lambda _: command.close())
-    told: list[str] = []
-    with graph.instance_of(settings.home) as instance, command:
-        of_pages, of_a_command = (
-            instance.get_run_by_id(_run(instance, settings, tags))
-            for tags in ({}, {COMMAND_LINE_TAG: "true"})
+    ended: list[str] = []
+    monkeypatch.setattr("fer_pipeline.cluster.end_jobs", ended.extend)
+    monkeypatch.setattr("fer_pipeline.instance._process_is_gone", lambda *_: True)
+    with graph.instance_of(settings.home) as instance:
+        here, there = (
+            _run(instance, settings, {EXECUTOR_TAG: "processes"}),
+            _run(instance, settings, {}),
         )
-        assert of_pages is not None
-        assert of_a_command is not None
-        wait_for_command(settings, of_pages, told.append)
-        assert told == []
-        command.enter_context(locked_home(settings))
-        wait_for_command(settings, of_a_command, told.append)
-        assert told == []
-        wait_for_command(settings, of_pages, told.append)
-    assert told == [f"waiting for a command (process {os.getpid()}) that works on {settings.home}"]
+        spread = settings.model_copy(update={"executor": "ray"})
+        assert close_killed_runs(instance, spread) == 2
+        assert (_status(instance, here), ended) == (dg.DagsterRunStatus.FAILURE, [there])
 
 
 def test_pages_close_killed_runs_before_they_start_unless_one_works(settings: Settings) -> None:

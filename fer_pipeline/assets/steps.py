@@ -18,10 +18,10 @@ from fer_pipeline.core.disk import disk_problem
 from fer_pipeline.core.errors import BusyError, InputError
 from fer_pipeline.core.storage import storage_problem
 from fer_pipeline.failures import UNEXPECTED
-from fer_pipeline.instance import wait_for_command
 from fer_pipeline.settings import DEFAULT_HOME, Settings
 from fer_pipeline.tracking_server import server_problem
 from fer_pipeline.versions import code_version
+from fer_pipeline.waiting import Place, wait_for_command
 
 WRONG_INPUT = "wrong_input"
 """Metadata key of a failure whose cause is the user's input."""
@@ -61,7 +61,11 @@ def _wait_for_command() -> None:
     except dg.DagsterInvariantViolationError:
         # The body is called by hand.
         return
-    wait_for_command(context.resources.settings, context.run, context.log.info)
+    taken = context.get_step_execution_context().step
+    place = None
+    if taken.pool is not None:
+        place = Place(context.instance, taken.pool, context.run.run_id, taken.key)
+    wait_for_command(context.resources.settings, context.run, place, context.log.info)
 
 
 def stream_asset(
