@@ -19,7 +19,7 @@ HOME_TAG = "fer.home"
 """Tag of a run: which home it belongs to, see `home_id`."""
 
 _KEPT_ID = "home.id"
-"""File of the state folder: the home's id, and the place for which it holds."""
+"""File of the state folder: the home's id, and the place and the folder for which it holds."""
 
 _ADDRESSES: Mapping[str, tuple[str, ...]] = {
     "experiments": ("artifact_location",),
@@ -37,19 +37,19 @@ def home_id(settings: Settings) -> str:
     """The same for every run of one home where it stands now, and for no other.
 
     It is made of the names of machine and home and kept in the home, since containers that come
-    and go, and the nodes of a cluster, have other names. A copy at another place has another.
+    and go, and the nodes of a cluster, have other names. A copy has another: it stands at another
+    place or is another folder (by inode) of the same name, on another machine or volume.
     """
     kept = settings.state_folder / _KEPT_ID
-    here = str(settings.home)
-    with suppress(OSError, ValueError):
-        known, place = kept.read_text().splitlines()
-        if place == here:
-            return known
     made = text_digest(platform.node(), settings.home)
     # Without a home, or where it may only be read, there is nothing to be found again.
     with suppress(OSError):
-        if kept.parent.is_dir():
-            publish_bytes(kept, f"{made}\n{here}\n".encode())
+        here = f"{settings.home}\n{kept.parent.stat().st_ino}"
+        with suppress(OSError, ValueError):
+            known, place = kept.read_text().strip().split("\n", 1)
+            if place == here:
+                return known
+        publish_bytes(kept, f"{made}\n{here}\n".encode())
     return made
 
 

@@ -32,6 +32,13 @@ def test_home_keeps_its_id_under_another_machine_name_and_loses_it_at_another_pl
     assert home_id(first) == unkept
     shutil.copytree(first.home, tmp_path / "copy")
     assert home_id(Settings.fresh(home=tmp_path / "copy")) != unkept
+    # Another machine's copy stands at the same path, and is another folder.
+    first.home.rename(tmp_path / "original")
+    shutil.copytree(tmp_path / "original", first.home)
+    assert home_id(first) != unkept
+    shutil.rmtree(first.home)
+    (tmp_path / "original").rename(first.home)
+    assert home_id(first) == unkept
     (first.home / "home.id").write_text("cut off")
     assert home_id(first) != unkept
 
