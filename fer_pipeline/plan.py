@@ -3,8 +3,9 @@
 An asset is current when it was made by this code version from the present versions of its
 upstream assets, its files are as it left them, and the checks that block on it passed. The index
 is also asked whether the lists are those it read, manifest and crops whether photos came that were
-missing, the manifest whether labels were corrected, and reports whether people's answers changed,
-or the predictions of `label_issues`.
+missing, crops whether photos are read from another place, the manifest whether labels were
+corrected, models whether the file that they started from has other weights, and reports whether
+people's answers changed, or the predictions of `label_issues`.
 """
 
 import contextlib
@@ -26,7 +27,6 @@ from fer_pipeline.core.crop_set import CROPS_LIST, CropSet, faces_to_try_again, 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import file_digest
 from fer_pipeline.core.index import lists_digest, lists_stamp
-from fer_pipeline.core.starter import STARTER
 from fer_pipeline.core.storage import file_stamps, is_file
 from fer_pipeline.core.uncompared import photos_that_came
 from fer_pipeline.core.worklist import is_of
@@ -180,13 +180,16 @@ def _changed_source(key: AssetKey, metadata: Mapping[str, Any], settings: Settin
 
 
 def _init_digest(settings: Settings) -> str | None:
-    """The digest of the file that trainings start from; None where that is an MLflow address.
+    """The digest of the file that trainings start from; None where that is an MLflow address, or
+    where there is no such file to be read any more.
 
     A version keeps its model, and an alias that moves, as a champion's does, is no reason to train.
     """
-    if not settings.init or not (settings.init == STARTER or is_local(settings.init)):
+    if not settings.init or not is_local(settings.init):
         return None
-    return file_digest(tracking.model_file(settings, settings.init))
+    with contextlib.suppress(InputError, OSError):
+        return file_digest(tracking.model_file(settings, settings.init))
+    return None
 
 
 def _changed_photos(settings: Settings, crop_set: CropSet) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.model_file import MODEL_ADDRESSES
 from fer_pipeline.core.recogniser import Face, Image, Order, Reading
 from fer_pipeline.core.recogniser import Recogniser as FileRecogniser
 from fer_pipeline.core.starter import STARTER, starter_file
@@ -15,13 +16,10 @@ from fer_pipeline.core.storage import as_location, expanded
 
 __all__ = ["Face", "Image", "Order", "Reading", "Recogniser"]
 
-_ADDRESSES = ("models:/", "runs:/", "mlflow-artifacts:/")
-"""What addresses begin with that MLflow is asked about."""
-
 
 def is_local(model: str) -> bool:
     """Whether a model is named by its place on this machine, and not by an address of MLflow's."""
-    return not model.startswith(_ADDRESSES)
+    return not model.startswith(MODEL_ADDRESSES)
 
 
 def local_file(model: str) -> Path:

@@ -19,6 +19,7 @@ from fer_pipeline.core.datasets.base import DataSet
 from fer_pipeline.core.datasets.mixed import source_names
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.examples import Examples
+from fer_pipeline.core.model_file import without_path
 from fer_pipeline.recogniser import is_local
 from fer_pipeline.repeat import TRAINING_SETTINGS
 from fer_pipeline.settings import Settings
@@ -93,7 +94,9 @@ def unknown_start(settings: Settings, run_id: str) -> str | None:
         return None if told is None else str(told)
     # Earlier versions took over no list.
     kept = groups_of_run(settings, run_id)
-    return str(started) if kept is None or "root" not in kept.column_names else None
+    if kept is not None and "root" in kept.column_names:
+        return None
+    return without_path(str(started))
 
 
 def _run_of(settings: Settings, address: str) -> Any:

@@ -21,7 +21,7 @@ from fer_pipeline.core.checkpoint import SECONDS_BETWEEN_STATES, Checkpoint
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import file_digest, text_digest
 from fer_pipeline.core.manifest import MANIFEST_FILE
-from fer_pipeline.core.model_file import without_paths
+from fer_pipeline.core.model_file import without_path
 from fer_pipeline.metadata import FILES, picture, published_files
 from fer_pipeline.operations.room import check_room_for_training
 from fer_pipeline.repeat import TRAINING_SETTINGS, training_settings
@@ -169,8 +169,7 @@ def _groups(
     groups = own_groups(dataset, material.manifest, material.training)
     if material.init_address is None:
         return groups, None
-    card = without_paths(material.task.card)
-    stream, started = card.stream, str(card.trained_on["init"])
+    stream, started = material.task.card.stream, without_path(material.init_address)
     before = learned_by(settings, material.init_address, dataset)
     groups = joined(groups, before.groups)
     learned = set(groups["group_id"].to_pylist())
@@ -297,7 +296,7 @@ def _parameters(
         "preset": card.trained_on["preset"],
         "label_source": card.label_source,
         "vote_share": card.trained_on["vote_share"],
-        "init": card.trained_on["init"],
+        "init": material.init_address,
         "seed": task.seed,
         "minutes": minutes,
         "training_faces": len(material.training),

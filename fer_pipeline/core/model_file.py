@@ -15,6 +15,9 @@ from fer_pipeline.core.crop import CropSettings
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import published
 
+MODEL_ADDRESSES = ("models:/", "runs:/", "mlflow-artifacts:/")
+"""What the names of models begin with that MLflow is asked about."""
+
 CARD = "fer_pipeline.json"
 """Name of the card in the archive."""
 
@@ -92,9 +95,14 @@ def card_of(stored: Mapping[str, Any]) -> ModelCard:
 def without_paths(card: ModelCard) -> ModelCard:
     """The card as it may leave this machine: of a file that training started from only the name."""
     init = card.trained_on.get("init")
-    if init is None or init.startswith(("models:/", "runs:/")):
+    if init is None:
         return card
-    return replace(card, trained_on={**card.trained_on, "init": Path(init).name})
+    return replace(card, trained_on={**card.trained_on, "init": without_path(init)})
+
+
+def without_path(model: str) -> str:
+    """What a model may be called elsewhere: of a file on this machine only its name."""
+    return model if model.startswith(MODEL_ADDRESSES) else Path(model).name
 
 
 def load_model(path: Path) -> tuple[Any, ModelCard]:
