@@ -5,7 +5,7 @@ Where training starts from them is decided in `train.py`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.model_file import read_card
+from fer_pipeline.core.model_file import ModelCard, read_card
 from fer_pipeline.core.network import bare_network
+from fer_pipeline.core.presets import NetworkShape
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Source:
     """`keras.Model`."""
     classes: tuple[str, ...] | None
     """The classes of its outputs in order, None where its file doesn't say."""
+    options: str | None = None
+    """The options of a run that build its network, None where its file doesn't say."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ def open_source(path: Path, name: str) -> Source:
             f"{name} can't be loaded as a Keras model to start from: give a .keras file ({error})"
         ) from error
     try:
-        return Source(name, bare_network(model), read_card(path).classes)
+        card = read_card(path)
+        return Source(name, bare_network(model), card.classes, _network_options(card))
     except InputError:
         return Source(name, model, None)
 
@@ -86,11 +90,22 @@ def take_weights(model: Any, source: Source, classes: Sequence[str]) -> Transfer
     if known:
         taken += len(known) * (head.kernel.shape[0] + 1)
     if not taken:
+        same = "its own network" if source.options is None else f"its own ({source.options})"
         raise InputError(
-            f"No layer of {source.name} fits the network that is to be trained: "
-            "start from a model of the same preset, or from none"
+            f"No layer of {source.name} fits the network that is to be trained: train {same}, or "
+            "start from another model, or from none"
         )
     return Transferred(taken, int(model.count_params()), known)
+
+
+def _network_options(card: ModelCard) -> str | None:
+    """The options that made the network of a model of this pipeline, if its card has them."""
+    preset = card.trained_on.get("preset")
+    if preset is None:
+        return None
+    overrides = card.trained_on.get("recipe_overrides") or {}
+    names = [field.name for field in fields(NetworkShape) if field.name in overrides]
+    return " ".join([f"--preset {preset}", *(f"--set {name}={overrides[name]}" for name in names)])
 
 
 def _split(model: Any) -> tuple[list[Any], Any]:
