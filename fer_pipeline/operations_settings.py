@@ -16,7 +16,9 @@ class OperationsSettings(BaseModel):
         True, description="Refuse a run whose crops and models have no room on the disk."
     )
     keep_days: int = Field(
-        30, ge=0, description="Days that `prune` keeps the logs of runs, and failed trainings."
+        30,
+        ge=0,
+        description="Days that `prune` keeps logs of runs, failed trainings and old versions.",
     )
     keep_runs: int = Field(
         5, ge=1, description="Newest versions of each stream that `prune` keeps, champions aside."

@@ -48,7 +48,8 @@ def prune(
             prepare_home(settings)
             with DagsterInstance.get() as instance:
                 refuse_beside_ui_runs(instance, settings)
-                close_killed_sweeps(settings)
+                with asked_by_a_person():
+                    close_killed_sweeps(settings)
                 found = list(removable(settings, instance, retention))
                 for one in found:
                     one.remove()

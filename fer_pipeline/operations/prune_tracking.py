@@ -81,11 +81,6 @@ def failed_runs(settings: Settings, days: int) -> Iterator[Removal]:
 
     client = tracking.connect(settings)
     mine = f"tags.`{HOME_TAG}` = '{home_id(settings)}'"
-    used = {
-        version.run_id
-        for model in client.search_registered_models()
-        for version in client.search_model_versions(f"name='{model.name}'")
-    }
     for name in (tracking.EXPERIMENT, tracking.SWEEPS):
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
@@ -94,9 +89,9 @@ def failed_runs(settings: Settings, days: int) -> Iterator[Removal]:
             deleted = run.info.lifecycle_stage == "deleted"
             ended = (run.info.end_time or run.info.start_time) / 1000
             if (
-                run.info.run_id in used
-                or ended >= seconds_ago(days)
+                ended >= seconds_ago(days)
                 or not (deleted or run.info.status in _ENDED_BADLY)
+                or client.search_model_versions(f"run_id='{run.info.run_id}'")
             ):
                 continue
             size = _artifacts_size(run.info.artifact_uri)
