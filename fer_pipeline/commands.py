@@ -22,7 +22,13 @@ from fer_pipeline.instance import (
     refuse_beside_ui_runs,
 )
 from fer_pipeline.plan import asset_states
-from fer_pipeline.repeat import ROOT_OF_A_MIXTURE, PastTraining, like, settings_like
+from fer_pipeline.repeat import (
+    DATA_SET_WITHOUT_ROOT,
+    ROOT_OF_A_MIXTURE,
+    PastTraining,
+    like,
+    settings_like,
+)
 from fer_pipeline.settings import RUN_OPTIONS, Settings
 from fer_pipeline.summary import run_summary, summary_tables
 from fer_pipeline.terminal import print_json, say
@@ -106,7 +112,7 @@ def run_settings(
     if "root" not in given:
         remembered = Settings.load(home=home).root
         if remembered is None:
-            raise InputError("--dataset needs --root: the folder that holds the data set")
+            raise InputError(DATA_SET_WITHOUT_ROOT)
         given["root"] = remembered
     return Settings.fresh(home=home, **given)
 

@@ -36,6 +36,8 @@ ROOT_OF_A_MIXTURE = (
     "--root alone says nothing of a mixture: give every data set its --dataset and --root"
 )
 
+DATA_SET_WITHOUT_ROOT = "--dataset needs --root: the folder that holds the data set"
+
 _SCORES = ("dev_accuracy", "dev_macro_f1", "dev_nll")
 _REMEMBERED = (*RUN_OPTIONS, "stream_classes")
 _RUN_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -110,6 +112,8 @@ def settings_like(home: str | Path | None, past: PastTraining, **options: Any) -
         wanted |= {"dataset": None, "root": None}
     elif "dataset" in given:
         wanted["datasets"] = None
+        if wanted.get("root") is None:
+            raise InputError(DATA_SET_WITHOUT_ROOT)
     elif "root" in given and wanted.get("datasets"):
         raise InputError(ROOT_OF_A_MIXTURE)
     for name in known:

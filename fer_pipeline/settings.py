@@ -9,10 +9,11 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import tomli_w
 from pydantic import (
+    BeforeValidator,
     Field,
     SecretStr,
     ValidationError,
@@ -94,7 +95,7 @@ class Settings(
     model_config = SettingsConfigDict(env_prefix="FER_", extra="ignore", frozen=True)
 
     home: Address = Field(DEFAULT_HOME, description="Folder or address of what a run leaves.")
-    state: Path | None = Field(
+    state: Annotated[Path | None, BeforeValidator(lambda one: one or None)] = Field(
         None,
         description="Folder for databases, lock, log and settings.toml of a home at an address.",
     )

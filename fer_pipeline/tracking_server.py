@@ -70,7 +70,7 @@ def server_problem(error: BaseException) -> str | None:
     if not known:
         return None
     said = " ".join(str(known[0]).split())[:_LONGEST]
-    if getattr(known[0], "error_code", None) in _REFUSALS and not out_of_reach(error):
+    if _refuses(known[0]) and not out_of_reach(error):
         return (
             f"MLflow refuses ({said}): see in its pages whether a run, model or experiment was "
             "deleted or changed there, and restore it"
@@ -79,6 +79,13 @@ def server_problem(error: BaseException) -> str | None:
         f"MLflow can't be used ({said}): see that its server runs and that "
         "FER_MLFLOW_TRACKING_URI is right, then run again, which goes on from what is there"
     )
+
+
+def _refuses(error: BaseException) -> bool:
+    from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException as WrongAddress
+
+    # A wrong address has the code of a wrong question.
+    return getattr(error, "error_code", None) in _REFUSALS and not isinstance(error, WrongAddress)
 
 
 def out_of_reach(error: BaseException) -> bool:

@@ -164,6 +164,8 @@ class TestSettingsLike:
         )
         again = settings_like(tmp_path, single, datasets=tuple(two))
         assert (again.dataset, len(again.datasets)) == (None, 2)
+        with pytest.raises(InputError, match="--dataset needs --root"):
+            settings_like(tmp_path, mixed, dataset="affectnet")
 
     def test_place_and_password_stay_those_of_the_home(
         self, past: PastTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

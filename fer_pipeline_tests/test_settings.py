@@ -275,6 +275,13 @@ def test_home_at_an_address_keeps_its_state_on_this_machine(
     assert found.state_folder != other.state_folder
 
 
+def test_empty_state_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unset = Settings.load(home="memory://bucket/home")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FER_STATE", "")
+    assert Settings.load(home="memory://bucket/home").state_folder == unset.state_folder
+
+
 def test_state_of_a_local_home_is_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FER_STATE", str(tmp_path / "state"))
     found = Settings.load(home=tmp_path / "home")

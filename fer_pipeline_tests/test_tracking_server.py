@@ -69,6 +69,16 @@ def test_what_mlflow_refuses_is_not_called_a_server_that_is_gone(tmp_path: Path)
         pass
 
 
+@pytest.mark.parametrize("address", ["mlflow:5000", "postgres://fer@127.0.0.1/mlflow"])
+def test_address_that_is_none_is_not_called_a_deletion(tmp_path: Path, address: str) -> None:
+    settings = Settings.fresh(home=tmp_path, mlflow_tracking_uri=address)
+    with pytest.raises(MlflowException) as error:
+        tracking.connect(settings).search_registered_models()
+    said = str(server_problem(error.value))
+    assert said.startswith("MLflow can't be used")
+    assert "FER_MLFLOW_TRACKING_URI is right" in said
+
+
 def test_other_errors_are_none_of_mlflow() -> None:
     assert server_problem(ValueError("API request to the moon")) is None
     assert not out_of_reach(MlflowException("Run 'x' not found"))
