@@ -123,6 +123,7 @@ def run_sweep(
     happens and how many trainings are done.
     """
     from fer_pipeline.assets.faces import verified_faces
+    from fer_pipeline.core.batches import ORDER
     from fer_pipeline.core.examples import select_examples
 
     manifest, digest, crop_set = verified_faces(settings)
@@ -147,7 +148,7 @@ def run_sweep(
             key = text_digest(
                 *(stream, *classes, digest, crop_set.content_hash, settings.label_rule),
                 *(tried.preset, tried.vote_share, start, seed, minutes),
-                version_number("trained_model"),
+                *(version_number("trained_model"), ORDER),
             )
             one = _made_before(settings, key, seed)
             if one is None:

@@ -79,6 +79,10 @@ class _CropPool:
         return self._crops[np.searchsorted(self.members, indices)]
 
 
+ORDER = 2
+"""Raised when the same seed deals the examples of large data in another order."""
+
+
 class _EpochPlan:
     """The order of one epoch: pools of examples, one after another, and rows shuffled in each.
 

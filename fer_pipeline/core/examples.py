@@ -6,8 +6,10 @@ in `batches.py`.
 """
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.labels import CODES, NAMES
-from fer_pipeline.core.storage import Location, parquet_source
+from fer_pipeline.core.storage import IN_FLIGHT, Location, parquet_source
 from fer_pipeline.core.votes import (
     EXPRESSIONS,
     LABEL_SOURCES,
@@ -147,17 +149,27 @@ def load_images(
 ) -> NDArray[np.uint8]:
     """The crops at `indices` (all by default) in that order: uint8 (n, height, width, channels).
 
-    RGB order when there are three channels. All of them are held in memory.
+    RGB order when there are three channels. All of them are held in memory. Of an object store
+    several shards are read at once: each answers after a while.
     """
     wanted = np.arange(len(examples)) if indices is None else np.asarray(indices)
     images = np.empty((len(wanted), *examples.image_shape), np.uint8)
     shard_index = examples.shard_index[wanted]
     by_shard = np.argsort(shard_index, kind="stable")
     starts = np.flatnonzero(np.diff(shard_index[by_shard], prepend=-1))
-    for places in np.split(by_shard, starts[1:]):
-        if len(places):
-            path = examples.shards[shard_index[places[0]]]
-            _read_into(images, places, path, examples.row[wanted[places]])
+    parts = [places for places in np.split(by_shard, starts[1:]) if len(places)]
+
+    def read(places: NDArray[np.intp]) -> None:
+        path = examples.shards[shard_index[places[0]]]
+        _read_into(images, places, path, examples.row[wanted[places]])
+
+    if all(isinstance(path, Path) for path in examples.shards):
+        for places in parts:
+            read(places)
+    else:
+        with ThreadPoolExecutor(IN_FLIGHT) as pool:
+            for _ in pool.map(read, parts):
+                pass
     return images
 
 

@@ -1,10 +1,14 @@
+from threading import Barrier
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fer_pipeline.core import examples as examples_module
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.examples import load_images, select_examples
+from fer_pipeline.core.storage import as_location
 from fer_pipeline_tests.core.drawn_shapes import CLASSES, draw, make_manifest, write_shards
 
 
@@ -71,6 +75,26 @@ def test_images_come_in_the_order_asked_for_across_shards_and_row_groups(tmp_pat
     assert loaded.dtype == np.uint8
     assert loaded.shape == (len(usable), 16, 16, channels)
     assert np.array_equal(loaded, np.stack(usable)[order])
+
+
+def test_shards_of_an_object_store_are_read_at_once_and_give_the_same_images(tmp_path, monkeypatch):
+    manifest = make_manifest([CLASSES[i % 3] for i in range(10)])
+    here = write_shards(tmp_path, manifest, _images(10), rows_per_shard=5, row_group_size=2)
+    there = [as_location(f"memory://shards/{path.name}") for path in here]
+    for path, copy in zip(here, there, strict=True):
+        copy.write_bytes(path.read_bytes())
+    local, remote = (
+        select_examples(shards, manifest, CLASSES, "train", "listed") for shards in (here, there)
+    )
+    both, read = Barrier(2), examples_module._read_into
+
+    def together(*told):
+        both.wait(timeout=30)
+        read(*told)
+
+    expected = load_images(local)
+    monkeypatch.setattr(examples_module, "_read_into", together)
+    assert np.array_equal(load_images(remote), expected)
 
 
 def test_row_groups_are_those_of_the_files_and_numbered_over_all_shards(tmp_path):
