@@ -38,7 +38,7 @@ _VERSIONS: Mapping[str, _Version] = {
     "trained_model": _Version(
         3, ("recipe", "label_source", "vote_share", "init", "seed", "minutes", "threads"), _TIES
     ),
-    "evaluation_report": _Version(4, ("label_source", "seed", "resamples", "study"), _TIES),
+    "evaluation_report": _Version(5, ("label_source", "seed", "resamples", "study"), _TIES),
     "champion": _Version(3, ("label_source", "seed", "resamples", "least_gain"), _TIES),
     # A study stays as it was drawn, whatever the settings of another one would be.
     "relabel_sample": _Version(1, ("study",)),

@@ -124,7 +124,7 @@ class Scored:
             duplicates_excluded=reasons.get(COPY_OF_TEST, 0) + reasons.get(COPY_OF_DEV, 0),
             drawn=all_drawn(dataset),
             training_faces=card.trained_on.get("training_faces"),
-            preset=card.trained_on["preset"],
+            preset=_preset(card),
             parameters=self.weights,
             epochs=len(history),
             seed=card.trained_on["seed"],
@@ -207,3 +207,10 @@ def _counts(column: pa.ChunkedArray) -> dict[str, int]:
 
 def _rounded(value: float | None) -> str:
     return "not defined" if value is None else f"{value:.3f}"
+
+
+def _preset(card: ModelCard) -> str:
+    """The preset by name, and the values that replaced its own."""
+    replaced: Mapping[str, str] = card.trained_on.get("recipe_overrides") or {}
+    words = ", ".join(f"{name}={replaced[name]}" for name in sorted(replaced))
+    return f"{card.trained_on['preset']} with {words}" if words else str(card.trained_on["preset"])

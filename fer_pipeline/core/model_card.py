@@ -93,7 +93,7 @@ def model_card(report: "ReportData") -> Card:
             [
                 f"A network that names the expression of one cropped face as one of "
                 f"{', '.join(found.classes)}, with a probability for each.",
-                f"Preset {report.preset}, {report.parameters:,} weights"
+                f"Preset {report.preset}; {report.parameters:,} weights"
                 + (f", {details.model_bytes / 1e6:.1f} MB" if details is not None else "")
                 + f", {report.epochs} epochs, seed {report.seed}.{tracked}",
             ],

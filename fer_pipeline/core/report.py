@@ -73,7 +73,7 @@ class ReportData:
         duplicates_excluded: faces left out because the same photo is in another split.
         drawn: the faces are drawings, not photos of people.
         training_faces: faces of the stream that it was trained on, or None when not known.
-        preset: training preset.
+        preset: training preset, with the values that replaced its own.
         parameters: weights of the network.
         epochs: epochs trained.
         seed: of the training.

@@ -288,8 +288,8 @@ def votes_of_people(dataset: DataSet, rows: pa.Table) -> pa.Table:
 
 def kinds_of_votes(dataset: DataSet, rows: pa.Table) -> frozenset[bool]:
     """Whether votes of an index or a manifest count people: True, False or both; empty: none."""
-    voted = rows.filter(pc.is_valid(rows["votes"]))
-    return frozenset(_vote_counts(dataset, set(voted["list"].to_pylist())).values())
+    voted = pc.unique(rows["list"].filter(pc.is_valid(rows["votes"])))
+    return frozenset(_vote_counts(dataset, voted.to_pylist()).values())
 
 
 def _vote_counts(dataset: DataSet, lists: Collection[str]) -> dict[str, bool]:
