@@ -52,8 +52,8 @@ def bundle(
     size = out.stat().st_size
     say(
         _console,
-        f"{out}: {size / 2**20:.1f} MiB, {len(material.training):,} faces to train on and "
-        f"{len(material.dev):,} of dev; the test split stays here",
+        f"{out}: {size / 2**20:.1f} MiB, preset {settings.preset}, {len(material.training):,} "
+        f"faces to train on and {len(material.dev):,} of dev; the test split stays here",
     )
     say(_console, f"train it with `python -m fer_pipeline.core.train {out.name}`")
     if as_json:
@@ -62,6 +62,7 @@ def bundle(
                 "bundle": str(out),
                 "bytes": size,
                 "stream": stream,
+                "preset": settings.preset,
                 "manifest_hash": material.manifest_hash,
                 "training_faces": len(material.training),
                 "dev_faces": len(material.dev),

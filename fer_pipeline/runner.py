@@ -71,6 +71,7 @@ def run_graph(
     ]
     outcome = Outcome(skipped=len(wanted) - len(chosen))
     if not chosen:
+        settings.remember()
         return outcome
     for state in chosen:
         say(console, f"  {state.key.to_user_string()}: {state.reason or 'asked for'}", style="dim")

@@ -116,6 +116,8 @@ def test_a_bundle_holds_train_and_dev_and_nothing_of_the_test_split(
     words = (tmp_path / "description.json").read_text()
     assert str(home.root) not in words
     assert str(home.home) not in words
+    assert str(home.init) not in words
+    assert '"init": "start.keras"' in words
 
 
 def test_it_is_the_training_of_the_home_batch_by_batch(home: Settings, result: Path) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from fer_pipeline.core.archives import Archive, opened_archive, written_archive
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.examples import Examples, load_images, rows_of_groups
-from fer_pipeline.core.model_file import ModelCard, card_of
+from fer_pipeline.core.model_file import ModelCard, card_of, without_paths
 from fer_pipeline.core.presets import Preset, preset_of
 from fer_pipeline.core.storage import Location
 
@@ -102,7 +102,8 @@ def write_bundle(
     path: Location, task: Task, training: Examples, dev: Examples, init: Path | None
 ) -> None:
     """Write a bundle to `path`, whole or not at all; `init` is the model file to start from."""
-    description = {"task": asdict(task), "faces": {"train": len(training), "dev": len(dev)}}
+    sent = replace(task, card=without_paths(task.card))
+    description = {"task": asdict(sent), "faces": {"train": len(training), "dev": len(dev)}}
     with written_archive(path, BUNDLE, _VERSION, description) as archive:
         for split, examples in zip(_SPLITS, (training, dev), strict=True):
             group = examples.row_group()
