@@ -13,6 +13,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.options import Home, Json
 from fer_pipeline.settings import Settings
 from fer_pipeline.terminal import print_json, say
+from fer_pipeline.tracking import can_be_asked
 from fer_pipeline.tracking_server import asked_by_a_person
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def rollback(why: Why, stream: Stream = None, home: Home = None, as_json: Json =
 @contextmanager
 def _answering(settings: Settings) -> Iterator[None]:
     """See that there is a registry, and don't wait long for a server that is gone."""
-    if settings.mlflow_tracking_uri is None and not settings.mlflow_folder.is_dir():
+    if not can_be_asked(settings):
         raise InputError(
             f"{settings.home} holds no model yet: run something, or give another --home"
         )

@@ -14,6 +14,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import publish_bytes, text_digest
 from fer_pipeline.core.storage import as_location
 from fer_pipeline.settings import Settings
+from fer_pipeline.tracking_server import database_file
 
 HOME_TAG = "fer.home"
 """Tag of a run: which home it belongs to, see `home_id`."""
@@ -21,7 +22,7 @@ HOME_TAG = "fer.home"
 _KEPT_ID = "home.id"
 """File of the state folder: the home's id, and the place and the folder for which it holds."""
 
-_ADDRESSES: Mapping[str, tuple[str, ...]] = {
+ADDRESSES: Mapping[str, tuple[str, ...]] = {
     "experiments": ("artifact_location",),
     "runs": ("artifact_uri",),
     "logged_models": ("artifact_location",),
@@ -65,7 +66,7 @@ def follow_home(settings: Settings) -> bool:
     Returns whether there was anything to change. Raises InputError when the database can't be
     written.
     """
-    database, root = settings.mlflow_folder / "mlflow.db", artifact_root(settings)
+    database, root = database_file(settings), artifact_root(settings)
     if not database.is_file():
         return False
     with closing(sqlite3.connect(database, timeout=_SECONDS, isolation_level=None)) as connection:
@@ -100,9 +101,9 @@ def _former_roots(connection: sqlite3.Connection, root: str) -> set[str]:
 def _replace(connection: sqlite3.Connection, former: str, root: str) -> None:
     """Put `root` in place of `former` at the start of every address."""
     tables = _tables(connection)
-    for table in _ADDRESSES.keys() & tables:
+    for table in ADDRESSES.keys() & tables:
         there = {row[1] for row in connection.execute(f"pragma table_info({table})")}
-        for column in there.intersection(_ADDRESSES[table]):
+        for column in there.intersection(ADDRESSES[table]):
             connection.execute(
                 # Both names are constants of this module.
                 f"update {table} set {column} = :root || substr({column}, length(:former) + 1) "  # noqa: S608

@@ -15,7 +15,6 @@ from fer_pipeline.settings import Settings
 from fer_pipeline.terminal import say
 from fer_pipeline.tracking_server import shown_tracking_uri, tracking_uri
 
-_LOOPBACK = ("127.0.0.1", "localhost")
 _OPEN_TO_ALL = (
     "no password is asked for: whoever reaches {host} can start programs here, as you, and delete "
     "what this home holds; leave --host out where not all of them may"
@@ -69,6 +68,7 @@ def _dagster(host: str, port: int) -> list[str]:
 
 
 def _mlflow(settings: Settings, host: str, port: int) -> list[str]:
+    own = f"{host}:{port}"
     return [
         *(sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)),
         *(
@@ -78,6 +78,6 @@ def _mlflow(settings: Settings, host: str, port: int) -> list[str]:
             artifact_root(settings),
         ),
         *("--workers", "1"),
-        # MLflow answers only to names it was told; by default those of this machine's loopback.
-        *(() if host in _LOOPBACK else ("--allowed-hosts", "*")),
+        # MLflow answers only to names it was told; by default those of this machine.
+        *(() if host in LOOPBACK_NAMES else ("--allowed-hosts", own if is_loopback(host) else "*")),
     ]

@@ -27,7 +27,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from fer_pipeline.core.bounds import MAX_DECODED_BYTES, MAX_FILE_BYTES, MAX_PIXELS
+from fer_pipeline.core.bounds import MAX_DECODED_BYTES, MAX_FILE_BYTES, MAX_PIXELS, Bounds
 from fer_pipeline.core.crop import CropSettings
 from fer_pipeline.core.datasets import picture_side
 from fer_pipeline.core.errors import InputError
@@ -373,6 +373,14 @@ class Settings(
             max_file_bytes=self.max_file_bytes,
             align=self.align,
         )
+
+    @property
+    def bounds_across(self) -> Bounds | None:
+        """The bounds of photos that pictures of two data sets are compared within; None where no
+        two are, or these are the usual ones.
+        """
+        bounds = self.crop_settings.bounds
+        return bounds if self.compares_across and bounds != Bounds() else None
 
     def digest(self, *names: str) -> str:
         """8 hex digits that change with any of the named settings.

@@ -31,7 +31,7 @@ _VERSIONS: Mapping[str, _Version] = {
     "class_manifest": _Version(
         4,
         ("wanted_classes", "label_source", "dev_share", "seed", "corrections_on_test"),
-        (*_TIES, "compares_across"),
+        (*_TIES, "compares_across", "bounds_across"),
     ),
     "face_crops": _Version(2, _CROP, ("cropped_by_option",)),
     "crop_report": _Version(1, ("seed",)),

@@ -98,6 +98,16 @@ def test_code_version_changes_with_exactly_the_settings_an_asset_reads(
     assert changed == remade
 
 
+def test_bounds_of_a_photo_decide_which_pictures_of_a_mixture_are_compared(tmp_path: Path) -> None:
+    two = tuple({"dataset": "folders", "root": tmp_path / name} for name in ("one", "two"))
+    given = {"home": tmp_path, "datasets": two}
+    usual = code_version("class_manifest", Settings.load(**given))
+    for name in ("max_pixels", "max_decoded_bytes", "max_file_bytes"):
+        assert code_version("class_manifest", Settings.load(**given, **{name: 9})) != usual
+    apart = [Settings.load(**given, copies_across=False, max_pixels=n) for n in (9, 10)]
+    assert len({code_version("class_manifest", one) for one in apart}) == 1
+
+
 def test_rule_for_ties_belongs_to_what_votes_decide(tmp_path: Path) -> None:
     given = {"home": tmp_path, "dataset": "ferplus", "root": tmp_path, "label_source": "votes"}
     plain, same = Settings.load(**given), Settings.load(**given, vote_ties="leave_out")

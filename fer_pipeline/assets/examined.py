@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fer_pipeline import tracking
+from fer_pipeline.core.challenge import crop_objections
 from fer_pipeline.core.datasets.base import cropped_faces, votes_of_people
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.examination import BesideChampion, Examination, beside_champion, examine
@@ -77,7 +78,7 @@ def _champion(
         # A report on a new model must not fail for an old one.
         context.log.warning(f"{name}, the champion, can't stand beside this model: {error}")
         return None
-    if set(other.classes) != set(card.classes) or other.crop != card.crop:
+    if set(other.classes) != set(card.classes) or crop_objections(other, card.crop, "these"):
         context.log.info(f"{name}, the champion, has other classes or crops: not compared here")
         return None
     order = [other.classes.index(label) for label in card.classes]

@@ -9,6 +9,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from fer_pipeline.origins import is_loopback
 from fer_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ SECONDS = 10.0
 _LONGEST = 1500
 """Characters of an alert at most."""
 _SENDER = "fer-pipeline@localhost"
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 _log = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ def _mail(address: str, text: str) -> None:
             server.starttls(context=ssl.create_default_context())
             encrypted = True
         if parts.username:
-            if not encrypted and host not in _LOOPBACK:
+            if not encrypted and not is_loopback(host):
                 raise _UnencryptedError(
                     "it offers no encryption, and the password isn't sent in clear"
                 )

@@ -23,7 +23,7 @@ import yaml
 from fer_pipeline.core.disk import is_full
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.settings import Settings
-from fer_pipeline.tracking_server import without_login
+from fer_pipeline.tracking_server import database_file, without_login
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
@@ -260,7 +260,7 @@ def mlflow_database(settings: Settings) -> str | None:
     if settings.mlflow_database is not None:
         return settings.mlflow_database.get_secret_value()
     if settings.mlflow_tracking_uri is None:
-        return f"sqlite:///{settings.mlflow_folder / 'mlflow.db'}"
+        return f"sqlite:///{database_file(settings)}"
     if settings.mlflow_tracking_uri.startswith(("sqlite:", "postgresql")):
         return settings.mlflow_tracking_uri
     return None

@@ -22,6 +22,7 @@ from fer_pipeline.operations.findings import Finding, ok, problem, warning
 from fer_pipeline.operations.room import needs_of
 from fer_pipeline.places import check_addressable
 from fer_pipeline.settings import Settings
+from fer_pipeline.tracking_server import database_file
 
 _PHOTOS = 5
 _LITTLE = 500 * 10**6
@@ -163,7 +164,7 @@ def _dated(settings: Settings) -> list[Path]:
     wanted = (
         folder / "settings.toml",
         folder / "run.lock",
-        folder / "mlflow" / "mlflow.db",
+        database_file(settings),
         *(folder / "dagster" / "history").glob("*.db"),
         *(folder / "dagster" / "history" / "runs").glob("*.db"),
     )

@@ -35,11 +35,11 @@ def unfinished(settings: Settings) -> Iterator[Removal]:
 
 def _of_champions(settings: Settings) -> set[str]:
     """Digests of the crop settings of the models in use, and of those before them."""
-    from fer_pipeline.operations.prune_tracking import has_tracking
     from fer_pipeline.registry import Registry
+    from fer_pipeline.tracking import can_be_asked
 
     found: set[str] = set()
-    if not has_tracking(settings):
+    if not can_be_asked(settings):
         return found
     for stream in settings.all_streams:
         registry = Registry(settings, stream)

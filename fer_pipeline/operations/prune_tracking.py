@@ -26,16 +26,9 @@ _VERSIONS = "old model versions"
 _RUNS = "failed or deleted trainings"
 
 
-def has_tracking(settings: Settings) -> bool:
-    """Whether there is an MLflow to ask: a server, or a database in the home."""
-    return (
-        settings.mlflow_tracking_uri is not None or (settings.mlflow_folder / "mlflow.db").is_file()
-    )
-
-
 def close_killed_sweeps(settings: Settings) -> None:
     """Close what killed sweeps left running; to be called under the home's lock, as theirs is."""
-    if has_tracking(settings):
+    if tracking.can_be_asked(settings):
         close_stale_runs(settings, experiment=tracking.SWEEPS)
 
 
@@ -47,7 +40,7 @@ def old_versions(
     Never one that has an alias, held the champion's before, is what this home trained last, or is
     what trainings start from.
     """
-    if not has_tracking(settings):
+    if not tracking.can_be_asked(settings):
         return
     for stream in settings.all_streams:
         registry = Registry(settings, stream)
@@ -75,7 +68,7 @@ def failed_runs(settings: Settings, days: int) -> Iterator[Removal]:
 
     Never a run that a registered version came of.
     """
-    if not has_tracking(settings):
+    if not tracking.can_be_asked(settings):
         return
     from mlflow.entities import ViewType
 

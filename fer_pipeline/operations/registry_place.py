@@ -10,6 +10,7 @@ from fer_pipeline.core.storage import Location
 from fer_pipeline.moved_home import artifact_root
 from fer_pipeline.operations.databases import mlflow_database
 from fer_pipeline.settings import Settings
+from fer_pipeline.tracking_server import database_file
 
 _SERVED = "mlflow-artifacts:"
 """What addresses begin with whose files a server hands out."""
@@ -49,7 +50,7 @@ def registry_place(settings: Settings) -> RegistryPlace | None:
             "FER_MLFLOW_TRACKING_URI the server's address too, or leave out FER_MLFLOW_DATABASE "
             "and FER_MLFLOW_FILES"
         )
-    if not (settings.mlflow_folder / "mlflow.db").is_file():
+    if not database_file(settings).is_file():
         return None
     # Of a home that was moved the database is brought up to date first.
     tracking.connect(settings)

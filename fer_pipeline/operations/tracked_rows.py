@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.moved_home import HOME_TAG
+from fer_pipeline.moved_home import ADDRESSES, HOME_TAG
 from fer_pipeline.operations.databases import read_only_engine, told
 from fer_pipeline.operations.portable import ARTIFACTS, base_name
+from fer_pipeline.tracking import registered_name
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, MetaData, Table
@@ -27,14 +28,7 @@ TABLES = (
     "registered_model_aliases",
 )
 """The tables, those that others point to first."""
-ADDRESSES: Mapping[str, tuple[str, ...]] = {
-    "experiments": ("artifact_location",),
-    "runs": ("artifact_uri",),
-    "logged_models": ("artifact_location",),
-    "model_versions": ("source", "storage_location"),
-}
 _LOGGED = re.compile(r"models:/(m-\w+)")
-_MODELS = "fer-"
 _SOURCE_NAME = "mlflow.source.name"
 _DELETED = "Deleted_Internal"
 """What MLflow says of a version that was deleted."""
@@ -108,7 +102,8 @@ def read_rows(
         names = [
             row["name"]
             for row in rows_of(connection, tables.tables["registered_models"], None, ())
-            if row["name"].startswith(_MODELS) and (wanted is None or row["name"] in wanted)
+            if row["name"].startswith(registered_name(""))
+            and (wanted is None or row["name"] in wanted)
         ]
         for table in ("registered_models", "registered_model_tags"):
             take(table, "name", names)

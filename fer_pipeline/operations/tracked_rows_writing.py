@@ -6,11 +6,10 @@ What rows there are, and how they are read, stands in `tracked_rows.py`.
 from typing import TYPE_CHECKING
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.moved_home import HOME_TAG
+from fer_pipeline.moved_home import ADDRESSES, HOME_TAG
 from fer_pipeline.operations.databases import shown, told
 from fer_pipeline.operations.portable import ARTIFACTS
 from fer_pipeline.operations.tracked_rows import (
-    ADDRESSES,
     MANY,
     TABLES,
     Rows,

@@ -178,7 +178,10 @@ class ModelAnswer(BaseModel):
     version: str | None = Field(description="Its registered version, where it has one.")
     stream: str
     classes: list[str] = Field(description="In the order of the model's outputs.")
-    label_source: str = Field(description="Whose labels it learnt: listed, or votes (FER+).")
+    label_source: str = Field(
+        description="Whose labels it learnt: listed, or votes (FER+); with another rule for ties "
+        "votes:first or votes:listed."
+    )
     trained_on: dict[str, Any] = Field(description="What its training says of itself.")
     limits: list[str] = Field(description="What it must not be taken for.")
     card: dict[str, list[str]] | None = Field(

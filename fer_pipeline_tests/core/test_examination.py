@@ -61,14 +61,22 @@ def test_maps_are_of_the_surest_right_answers_and_the_surest_errors():
     maps = examination().maps
     if maps is None:
         pytest.skip("no gradients on this backend")
-    errors = [one for one in maps if one.label != one.predicted]
-    right = [one for one in maps if one.label == one.predicted]
-    assert len(right) + len(errors) == len(maps)
-    assert len({one.label for one in right}) == len(right) <= 3
-    assert 0 < len(errors) <= 6
-    sure = [one.probability for one in errors]
-    assert sure == sorted(sure, reverse=True)
-    assert all(one.cells.shape == one.cells.T.shape for one in maps)
+    said = predictions()
+    sure = sorted(
+        zip(said.probability.max(axis=1), said.expression, said.predicted, strict=True),
+        reverse=True,
+    )
+    right = [
+        next((one for one in sure if one[1] == one[2] == place), None)
+        for place in range(len(CLASSES))
+    ]
+    errors = [one for one in sure if one[1] != one[2]][:6]
+    assert errors
+    expected = [(p, CLASSES[label], CLASSES[answer]) for p, label, answer in filter(None, right)]
+    expected += [(p, CLASSES[label], CLASSES[answer]) for p, label, answer in errors]
+    found = [(one.probability, one.label, one.predicted) for one in maps]
+    assert found == [(pytest.approx(p), *names) for p, *names in expected]
+    assert all(one.cells.ndim == 2 and one.cells.max() > one.cells.min() for one in maps)
 
 
 def test_champion_is_compared_on_the_same_faces():

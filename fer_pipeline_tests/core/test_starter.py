@@ -15,6 +15,8 @@ from fer_pipeline.core.crop import CropSettings
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.model_file import CARD, ModelCard, load_model, read_card, save_model
 from fer_pipeline.core.network import build_network, served_model
+from fer_pipeline.core.overrides import read_overrides, with_overrides
+from fer_pipeline.core.presets import PRESETS
 from fer_pipeline.core.starter import (
     MAX_BYTES,
     TOLERANCE,
@@ -76,7 +78,7 @@ def test_the_card_to_read_is_that_of_the_starter() -> None:
     assert f"Manifest {card.trained_on['manifest_hash']}." in text
     assert " faces of FER2013, labels as the lists have them" in text
     assert f"with a share of {card.trained_on['vote_share']:g}; tested on" in text
-    assert f"Preset {card.trained_on['preset']}, " in text
+    assert f"Preset {card.trained_on['preset']} with blocks=" in text
     assert f"seed {card.trained_on['seed']}." in text
     for part in ("Not meant for", "Licence of the data", "Figures", "As shipped"):
         assert f"## {part}\n" in text
@@ -104,6 +106,20 @@ def test_training_can_start_from_every_weight_of_the_starter() -> None:
     assert taken.classes == STREAMS["seven_class"]
     for mine, theirs in zip(fresh.get_weights(), source.model.get_weights(), strict=True):
         assert np.array_equal(mine, theirs)
+
+
+def test_another_network_is_told_the_options_that_every_weight_of_the_starter_fits() -> None:
+    source = open_source(starter_file(), "starter")
+    cpu = PRESETS["cpu"]
+    with pytest.raises(InputError, match=r"No layer of starter fits") as refusal:
+        take_weights(build_network(cpu, 7, seed=1), source, STREAMS["seven_class"])
+    assert source.options is not None
+    assert f"its own ({source.options})" in str(refusal.value)
+    preset, *overrides = source.options.split(" --set ")
+    assert preset == "--preset cpu"
+    own = build_network(with_overrides(cpu, read_overrides(overrides)), 7, seed=1)
+    taken = take_weights(own, source, STREAMS["seven_class"])
+    assert taken.weights == taken.of
 
 
 def test_without_its_files_the_remedy_is_named(

@@ -56,7 +56,9 @@ def registered(first_registered: Settings, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def full(registered: Settings, tmp_path: Path) -> Settings:
-    """A home with four versions, answers, a study, corrections, and settings with a secret."""
+    """A home with four versions, one with a further alias, answers, a study, corrections, and
+    settings with a secret.
+    """
     home = registered.state_folder
     (home / "settings.toml").write_text(
         f'root = "{tmp_path}/private-photos"\ndataset = "affectnet"\nseed = 7\n'
@@ -69,4 +71,6 @@ def full(registered: Settings, tmp_path: Path) -> Settings:
     (study.parent / ".half.part").write_bytes(b"never finished")
     with contextlib.closing(AnswerStore(registered.answers_address)) as store:
         store.add_all([an_answer(1), an_answer(2, "Anger"), an_answer(1, annotator="Zoë")])
+    name = tracking.registered_name(STREAM)
+    tracking.connect(registered).set_registered_model_alias(name, "mine", "1")
     return registered

@@ -41,13 +41,15 @@ def assert_same(first: Settings, second: Settings) -> None:
     one, other = Registry(first, STREAM), Registry(second, STREAM)
     tracking.connect(first)
     versions = one.versions()
-    facts = {number: (v.run_id, v.tags, v.aliases, v.source) for number, v in versions.items()}
+    facts = {number: (v.run_id, v.tags, v.source) for number, v in versions.items()}
+    aliases = one.aliases()
     figures = {number: (one.run_metrics(number), one.run_parameters(number)) for number in versions}
     held = one.champion(), one.previous(), one.history()
     models = {number: model_bytes(first, number) for number in versions}
     tracking.connect(second)
     versions = other.versions()
-    assert facts == {n: (v.run_id, v.tags, v.aliases, v.source) for n, v in versions.items()}
+    assert facts == {n: (v.run_id, v.tags, v.source) for n, v in versions.items()}
+    assert aliases == other.aliases()
     assert figures == {n: (other.run_metrics(n), other.run_parameters(n)) for n in versions}
     assert held == (other.champion(), other.previous(), other.history())
     assert models == {number: model_bytes(second, number) for number in versions}

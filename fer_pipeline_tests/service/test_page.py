@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from playwright.sync_api import Browser, Page, expect
 
 from fer_pipeline.core.recogniser import Face, Recogniser
+from fer_pipeline.core.starter import starter_card_file
 from fer_pipeline.core.video import open_video
 from fer_pipeline.service.app import create_app
 from fer_pipeline.service.limits import Limits
@@ -286,6 +287,18 @@ def test_a_token_is_asked_for_kept_for_the_tab_and_opens_all_of_it(
         video.part(".csv:enabled").wait_for()
         assert not [address for address in traffic.asked if "s3kr" in address]
         context.close()
+
+
+def test_page_says_how_often_the_model_is_wrong(browser: Browser, client: Client) -> None:
+    card = " ".join(starter_card_file().read_text(encoding="utf-8").split())
+    told = re.search(r"Accuracy (0\.\d+) \(.*? on ([\d,]+) test faces", card)
+    assert told is not None
+    wrong = round(100 - 100 * float(told[1]))
+    with opened(browser, client, "photo") as tab:
+        expect(tab.page.locator("#accuracy")).to_have_text(
+            f"On {told[2]} test faces it named another expression than the label in {wrong} of 100."
+        )
+        expect(tab.page.locator("#facts")).to_contain_text("faces of FER2013")
 
 
 def test_without_a_camera_the_page_says_why(browser: Browser, client: Client) -> None:

@@ -76,7 +76,7 @@ function introduce({ name, version, classes, trained_on: trained, label_source: 
     Model: full,
     Expressions: classes.join(", "),
     "Trained on": trainedOn(card?.Data?.[0] ?? trained.data_set ?? ""),
-    Labels: !card && (labels === "votes" ? "the votes of ten people (FER+)" : "the data set's own"),
+    Labels: !card && (labels.split(":")[0] === "votes" ? "the votes of ten people (FER+)" : "the data set's own"),
     Figures: figures ?? "This model has no card with figures.",
   };
   const rows = Object.entries(facts).filter(([, value]) => value);

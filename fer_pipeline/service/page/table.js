@@ -1,4 +1,4 @@
-// The readings of a video as a table for other programs, in the columns of `recognise --csv`.
+// The readings of a video as a table for other programs, its columns named as in `recognise --csv`.
 
 const FACTS = ["status", "x", "y", "width", "height", "score", "label"];
 
