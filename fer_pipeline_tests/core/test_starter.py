@@ -78,7 +78,9 @@ def test_the_card_to_read_is_that_of_the_starter() -> None:
     assert f"Manifest {card.trained_on['manifest_hash']}." in text
     assert " faces of FER2013, labels as the lists have them" in text
     assert f"with a share of {card.trained_on['vote_share']:g}; tested on" in text
-    assert f"Preset {card.trained_on['preset']} with blocks=" in text
+    replaced = sorted(card.trained_on["recipe_overrides"].items())
+    words = ", ".join(f"{name}={value}" for name, value in replaced)
+    assert f"Preset {card.trained_on['preset']} with {words}; " in text
     assert f"seed {card.trained_on['seed']}." in text
     for part in ("Not meant for", "Licence of the data", "Figures", "As shipped"):
         assert f"## {part}\n" in text

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, assume, given, seed, settings
 from schemathesis import GenerationMode
 
 from fer_pipeline.core.recogniser import Recogniser
@@ -45,6 +45,8 @@ def test_every_answer_is_described_and_none_is_an_error_of_the_server(
     @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
     @given(case=schema[path][method].as_strategy(generation_mode=mode))
     def ask(case: schemathesis.Case) -> None:
+        # An empty list is no field of a form: it can't be told from one that was left out.
+        assume(not (isinstance(case.body, dict) and [] in case.body.values()))
         answer = case.call()
         seen[answer.status_code] += 1
         # A check of each kind: status, content type, headers and body as described, no 5xx.
