@@ -40,7 +40,7 @@ class Place:
         claim = self.instance.event_log_storage.claim_concurrency_slot(
             self.pool, self.run_id, self.step
         )
-        return claim.is_claimed
+        return bool(claim.is_claimed)
 
 
 def wait_for_command(
