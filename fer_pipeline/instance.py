@@ -133,8 +133,7 @@ def close_killed_runs(
     it can be seen: in the code server, which is their `launcher`, or where the home isn't shared.
     """
     dead = [run for run in _unfinished(instance) if _is_lost(instance, run, launcher)]
-    # Runs of the pages don't say it.
-    spread = [run.run_id for run in dead if run.tags.get(EXECUTOR_TAG, settings.executor) == "ray"]
+    spread = [run.run_id for run in dead if _executor_of(run, settings) == "ray"]
     if spread:
         _end_steps(spread)
     for run in dead:
@@ -151,6 +150,11 @@ def close_killed_runs(
         for folder in ("index", "manifest", "crops", "reports"):
             remove_leftovers(settings.home / folder)
     return len(dead)
+
+
+def _executor_of(run: DagsterRun, settings: Settings) -> str:
+    """Where a run's steps are: a command may choose it, runs of the pages go by the settings."""
+    return run.tags.get(EXECUTOR_TAG, "") if is_of_a_command(run) else settings.executor
 
 
 def _end_steps(run_ids: Sequence[str]) -> None:

@@ -35,22 +35,30 @@ _SECONDS = 60.0
 
 
 def home_id(settings: Settings) -> str:
-    """The same for every run of one home where it stands now, and for no other.
+    """The same for every run of a home where it stands now, and for no other on its MLflow server.
 
     It is made of the names of machine and home and kept in the home, since containers that come
-    and go, and the nodes of a cluster, have other names. A copy has another: it stands at another
-    place or is another folder (by inode) of the same name, on another machine or volume.
+    and go, and the nodes of a cluster, have other names. A copy at another place has another; so
+    has, where a server keeps the runs of both, one at the same place of another machine or volume,
+    which is another folder (by its inode).
     """
     kept = settings.state_folder / _KEPT_ID
+    here = str(settings.home)
     made = text_digest(platform.node(), settings.home)
     # Without a home, or where it may only be read, there is nothing to be found again.
     with suppress(OSError):
-        here = f"{settings.home}\n{kept.parent.stat().st_ino}"
-        with suppress(OSError, ValueError):
-            known, place = kept.read_text().strip().split("\n", 1)
-            if place == here:
-                return known
-        publish_bytes(kept, f"{made}\n{here}\n".encode())
+        folder = str(kept.parent.stat().st_ino)
+        lines: list[str] = []
+        with suppress(OSError):
+            lines = kept.read_text(errors="replace").splitlines()
+        known, place, number, *_ = (*lines, "", "", "")
+        if (place, number) == (here, folder):
+            return known
+        if place == here:
+            # Earlier versions kept no number.
+            same = settings.mlflow_tracking_uri is None or not number
+            made = known if same else text_digest(made, folder)
+        publish_bytes(kept, f"{made}\n{here}\n{folder}\n".encode())
     return made
 
 

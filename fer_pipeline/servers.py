@@ -4,6 +4,7 @@ The labelling page is in `review_server`, how servers are run in `server_process
 """
 
 import sys
+from collections.abc import Collection, Sequence
 
 from rich.console import Console
 
@@ -32,21 +33,19 @@ def serve_ui(settings: Settings, host: str, port: int, mlflow_port: int, console
         say(console, _OPEN_TO_ALL.format(host=host), head="Warning", style="bold red")
     prepare_home(settings)
     close_runs_of_the_home(settings)
-    commands = {
-        f"http://{host}:{port}": _dagster(host, port),
-    }
+    commands = {f"http://{host}:{port}": _dagster(host, port)}
+    # Runs launched in the pages link to MLflow where it stands now.
+    variables = environment(settings)
+    # By what names others know this machine can't be told from here.
+    usual = LOOPBACK_NAMES | {host} if is_loopback(host) else {"*"}
+    listed = [name.strip() for name in variables.get("FER_WEB_HOSTS", "").split(",")]
+    names = set(filter(None, listed)) or usual
+    variables["FER_WEB_HOSTS"] = ",".join(sorted(names))
     if settings.mlflow_tracking_uri is None:
         settings.mlflow_folder.mkdir(parents=True, exist_ok=True)
         follow_home(settings)
-        commands[f"http://{host}:{mlflow_port}"] = _mlflow(settings, host, mlflow_port)
-    # Runs launched in the pages link to MLflow where it stands now.
-    variables = environment(settings)
-    if settings.mlflow_tracking_uri is None:
+        commands[f"http://{host}:{mlflow_port}"] = _mlflow(settings, host, mlflow_port, names)
         variables["FER_MLFLOW_UI_URL"] = f"http://{host}:{mlflow_port}"
-    if not variables.get("FER_WEB_HOSTS"):
-        # By what names others know this machine can't be told from here.
-        names = LOOPBACK_NAMES | {host} if is_loopback(host) else {"*"}
-        variables["FER_WEB_HOSTS"] = ",".join(sorted(names))
     served = settings.mlflow_tracking_uri is None
     mlflow = f"http://{host}:{mlflow_port}" if served else shown_tracking_uri(settings)
     addresses = {"Dagster": f"http://{host}:{port}", "MLflow ": mlflow}
@@ -67,8 +66,12 @@ def _dagster(host: str, port: int) -> list[str]:
     ]
 
 
-def _mlflow(settings: Settings, host: str, port: int) -> list[str]:
-    own = f"{host}:{port}"
+def _mlflow(settings: Settings, host: str, port: int, names: Collection[str]) -> list[str]:
+    """MLflow's server, which answers to these names, and to pages that stand under them.
+
+    By default it does to those of this machine's loopback, of which nothing has to be said.
+    """
+    told = () if LOOPBACK_NAMES.issuperset(names) else _told(sorted({host, *names}), port)
     return [
         *(sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)),
         *(
@@ -78,6 +81,11 @@ def _mlflow(settings: Settings, host: str, port: int) -> list[str]:
             artifact_root(settings),
         ),
         *("--workers", "1"),
-        # MLflow answers only to names it was told; by default those of this machine.
-        *(() if host in LOOPBACK_NAMES else ("--allowed-hosts", own if is_loopback(host) else "*")),
+        *told,
     ]
+
+
+def _told(names: Sequence[str], port: int) -> tuple[str, ...]:
+    hosts = "*" if "*" in names else ",".join(f"{name}:{port}" for name in names)
+    origins = ",".join(f"http://{name}:{port}" for name in names if name != "*")
+    return "--allowed-hosts", hosts, "--cors-allowed-origins", origins

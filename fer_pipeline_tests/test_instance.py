@@ -251,10 +251,8 @@ def test_steps_of_a_killed_run_of_the_pages_end_on_the_cluster_too(
     monkeypatch.setattr("fer_pipeline.cluster.end_jobs", ended.extend)
     monkeypatch.setattr("fer_pipeline.instance._process_is_gone", lambda *_: True)
     with graph.instance_of(settings.home) as instance:
-        here, there = (
-            _run(instance, settings, {EXECUTOR_TAG: "processes"}),
-            _run(instance, settings, {}),
-        )
+        here = _run(instance, settings, {COMMAND_LINE_TAG: "true", EXECUTOR_TAG: "local"})
+        there = _run(instance, settings, {})
         spread = settings.model_copy(update={"executor": "ray"})
         assert close_killed_runs(instance, spread) == 2
         assert (_status(instance, here), ended) == (dg.DagsterRunStatus.FAILURE, [there])

@@ -32,15 +32,30 @@ def test_home_keeps_its_id_under_another_machine_name_and_loses_it_at_another_pl
     assert home_id(first) == unkept
     shutil.copytree(first.home, tmp_path / "copy")
     assert home_id(Settings.fresh(home=tmp_path / "copy")) != unkept
-    # Another machine's copy stands at the same path, and is another folder.
-    first.home.rename(tmp_path / "original")
-    shutil.copytree(tmp_path / "original", first.home)
-    assert home_id(first) != unkept
-    shutil.rmtree(first.home)
-    (tmp_path / "original").rename(first.home)
-    assert home_id(first) == unkept
     (first.home / "home.id").write_text("cut off")
     assert home_id(first) != unkept
+
+
+def test_copy_at_the_same_place_is_another_home_where_a_server_keeps_the_runs_of_both(
+    tmp_path: Path,
+) -> None:
+    alone = Settings.fresh(home=tmp_path / "home")
+    served = Settings.fresh(home=tmp_path / "home", mlflow_tracking_uri="http://127.0.0.1:9")
+    alone.home.mkdir()
+    first = home_id(served)
+    assert home_id(alone) == first
+    # As on another machine or volume.
+    alone.home.rename(tmp_path / "original")
+    shutil.copytree(tmp_path / "original", alone.home)
+    second = home_id(served)
+    assert second != first
+    assert home_id(served) == second
+    shutil.copy(tmp_path / "original" / "home.id", alone.home)
+    assert home_id(alone) == first
+    assert home_id(served) == first
+    # Earlier versions wrote no folder down.
+    (alone.home / "home.id").write_text(f"abc\n{alone.home}\n")
+    assert (home_id(served), home_id(alone)) == ("abc", "abc")
 
 
 @pytest.fixture(scope="module")

@@ -64,10 +64,12 @@ def test_place_of_a_step_that_waits_is_a_commands_to_take_and_the_steps_again_af
     with graph.instance_of(settings.home) as instance, command:
         instance.event_log_storage.initialize_concurrency_limit_to_default(TRAINING_POOL)
         run, other = _run(instance, settings), _run(instance, settings)
-        mine, theirs = (Place(instance, TRAINING_POOL, one.run_id, STEP) for one in (run, other))
+        mine, theirs = (Place(instance, TRAINING_POOL, one, STEP) for one in (run, other))
         assert mine.take()
-        assert not theirs.take()
-        theirs.leave()
+
+        def command_does_other_things() -> None:
+            assert mine.is_taken()
+            assert not theirs.take()
 
         def command_trains() -> None:
             assert theirs.take()
@@ -91,6 +93,7 @@ def test_place_of_a_step_that_waits_is_a_commands_to_take_and_the_steps_again_af
 
         _at_each_sleep(
             monkeypatch,
+            command_does_other_things,
             command_trains,
             command_goes_and_its_place_is_still_taken,
             another_comes,
@@ -103,6 +106,62 @@ def test_place_of_a_step_that_waits_is_a_commands_to_take_and_the_steps_again_af
         assert not theirs.is_taken()
 
 
+def test_more_steps_of_a_run_than_it_has_processes_bar_no_way(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = contextlib.ExitStack()
+    with graph.instance_of(settings.home) as instance, command:
+        storage = instance.event_log_storage
+        storage.initialize_concurrency_limit_to_default(TRAINING_POOL)
+        run, other = _run(instance, settings), _run(instance, settings)
+        mine, theirs = (Place(instance, TRAINING_POOL, one, STEP) for one in (run, other))
+        next_ones = [f"{name}__trained_model" for name in ("five_class", "seven_class")]
+        assert mine.take()
+        # The run's executor puts them in line, and starts none while this step is a process of it.
+        assert not any(
+            storage.claim_concurrency_slot(TRAINING_POOL, run.run_id, step).is_claimed
+            for step in next_ones
+        )
+
+        def command_stands_in_line_after_them() -> None:
+            assert not theirs.take()
+
+        def and_has_the_place() -> None:
+            assert theirs.take()
+            for step in next_ones:
+                storage.add_pending_step(TRAINING_POOL, run.run_id, step)
+
+        def and_goes() -> None:
+            theirs.leave()
+            (assigned,) = storage.get_concurrency_info(TRAINING_POOL).assigned_run_ids
+            assert assigned == run.run_id
+            assert not mine.is_taken()
+            command.close()
+
+        _at_each_sleep(monkeypatch, command_stands_in_line_after_them, and_has_the_place, and_goes)
+        command.enter_context(locked_home(settings))
+        wait_for_command(settings, run, mine)
+        assert mine.is_taken()
+
+
+def test_place_is_taken_also_where_the_pool_lost_its_limit(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with graph.instance_of(settings.home) as instance:
+        run = _run(instance, settings)
+        place = Place(instance, TRAINING_POOL, run, STEP)
+        # As a step's own claim does it, the pool is made anew with the home's limit.
+        assert place.take()
+        assert place.is_taken()
+        place.leave()
+    monkeypatch.setattr(
+        type(instance.event_log_storage), "initialize_concurrency_limit_to_default", lambda *_: None
+    )
+    with graph.instance_of(settings.home) as instance:
+        instance.event_log_storage.delete_concurrency_limit(TRAINING_POOL)
+        assert Place(instance, TRAINING_POOL, run, STEP).take()
+
+
 def test_step_without_a_place_gets_none(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,7 +170,7 @@ def test_step_without_a_place_gets_none(
     with graph.instance_of(settings.home) as instance, command:
         instance.event_log_storage.initialize_concurrency_limit_to_default(TRAINING_POOL)
         run = _run(instance, settings)
-        place = Place(instance, TRAINING_POOL, run.run_id, STEP)
+        place = Place(instance, TRAINING_POOL, run, STEP)
         command.enter_context(locked_home(settings))
         wait_for_command(settings, run, place)
         assert not place.is_taken()

@@ -107,18 +107,35 @@ def test_dagster_dev_starts_this_web_server(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("host", "names", "warned"),
-    [("127.0.0.1", "127.0.0.1,::1,localhost", False), ("0.0.0.0", "*", True)],  # noqa: S104
+    ("host", "listed", "names", "warned", "told"),
+    [
+        ("127.0.0.1", "", "127.0.0.1,::1,localhost", False, []),
+        (
+            *("127.0.0.2", "", "127.0.0.1,127.0.0.2,::1,localhost", False),
+            ["127.0.0.1:5000,127.0.0.2:5000,::1:5000,localhost:5000", "http://127.0.0.2:5000"],
+        ),
+        ("0.0.0.0", "", "*", True, ["*", "http://0.0.0.0:5000"]),  # noqa: S104
+        (
+            *("0.0.0.0", "faces.lan, here", "faces.lan,here", True),  # noqa: S104
+            ["0.0.0.0:5000,faces.lan:5000,here:5000", "http://faces.lan:5000"],
+        ),
+    ],
 )
 def test_ui_that_others_reach_says_that_it_has_no_password(
-    host: str, names: str, warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    host: str,
+    listed: str,
+    names: str,
+    warned: bool,
+    told: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ran: dict[str, Any] = {}
 
     def run(commands: Any, variables: Any, *_: Any) -> None:
         ran.update(commands=commands, variables=variables)
 
-    monkeypatch.delenv("FER_WEB_HOSTS", raising=False)
+    monkeypatch.setenv("FER_WEB_HOSTS", listed)
     monkeypatch.setattr(servers, "run_servers", run)
     for name in ("check_free", "prepare_home", "close_runs_of_the_home", "follow_home"):
         monkeypatch.setattr(servers, name, lambda *_: None)
@@ -128,3 +145,9 @@ def test_ui_that_others_reach_says_that_it_has_no_password(
     assert ("no password" in said.getvalue()) == warned
     assert ran["variables"]["FER_WEB_HOSTS"] == names
     assert "fer_pipeline.dagster_dev" in ran["commands"][f"http://{host}:3000"]
+    mlflow = ran["commands"][f"http://{host}:5000"]
+    assert ("--allowed-hosts" in mlflow) == bool(told)
+    if told:
+        hosts, origin = told
+        assert mlflow[mlflow.index("--allowed-hosts") + 1] == hosts
+        assert origin in mlflow[mlflow.index("--cors-allowed-origins") + 1].split(",")

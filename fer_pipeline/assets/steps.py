@@ -64,7 +64,7 @@ def _wait_for_command() -> None:
     taken = context.get_step_execution_context().step
     place = None
     if taken.pool is not None:
-        place = Place(context.instance, taken.pool, context.run.run_id, taken.key)
+        place = Place(context.instance, taken.pool, context.run, taken.key)
     wait_for_command(context.resources.settings, context.run, place, context.log.info)
 
 
