@@ -125,9 +125,9 @@ def wait_for_command(
             if holder != told:
                 tell(f"waiting for a command (process {holder}) that works on {settings.home}")
             # The step stands in line where it waited for its place as another command came.
-            gives_up = place is not None and (place.is_wanted() if there else told is None)
-            if gives_up and place.leave():
-                there = False
+            if place is not None and (place.is_wanted() if there else told is None):
+                left = place.leave()
+                there = there and not left
         told = holder
         # A place that was just taken: another command may have come before it was.
         if holder is not None or not there:
