@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import yaml
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
@@ -244,6 +243,8 @@ def _process_is_gone(instance: DagsterInstance, run: DagsterRun) -> bool:
 
     The daemon doesn't look after the processes it started before it was restarted.
     """
+    import psutil
+
     for entry in instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT):
         event = entry.dagster_event
         if event is None or not (event.message or "").startswith(_PROCESS_STARTED):

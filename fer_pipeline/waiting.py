@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dagster import DagsterInstance, DagsterRun
-from sqlalchemy.exc import SQLAlchemyError
 
 from fer_pipeline.instance import is_of_a_command, lock_holder
 from fer_pipeline.settings import Settings
@@ -35,13 +34,13 @@ class Place:
 
     def is_taken(self) -> bool:
         """Whether the step has it; where pools count runs, steps have none."""
-        with contextlib.suppress(SQLAlchemyError):
+        with _database_away():
             return (self.run.run_id, self.step) in self._holders()
         return False
 
     def is_wanted(self) -> bool:
         """Whether a step of another run stands in line for it."""
-        with contextlib.suppress(SQLAlchemyError):
+        with _database_away():
             return any(run_id != self.run.run_id for run_id, _ in self._line())
         return False
 
@@ -52,7 +51,7 @@ class Place:
         way, as their run may have no process to spare for them until this one ends. The run puts
         them there again.
         """
-        with contextlib.suppress(SQLAlchemyError):
+        with _database_away():
             self._send_siblings_away()
             self._free(self.step)
             return True
@@ -64,7 +63,7 @@ class Place:
         Steps of the same run that are in the line are sent away, as in `leave`.
         """
         storage = self.instance.event_log_storage
-        with contextlib.suppress(SQLAlchemyError):
+        with _database_away():
             self._send_siblings_away()
             if all(one.name != self.pool for one in storage.get_pool_limits()):
                 storage.initialize_concurrency_limit_to_default(self.pool)
@@ -94,6 +93,13 @@ class Place:
 
     def _free(self, step: str) -> None:
         self.instance.event_log_storage.free_concurrency_slot_for_step(self.run.run_id, step)
+
+
+def _database_away() -> contextlib.suppress:
+    # Its import takes a tenth of a second, which every step would pay.
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return contextlib.suppress(SQLAlchemyError)
 
 
 def wait_for_command(

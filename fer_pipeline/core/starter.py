@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_pipeline.core.drawn_crops import drawn_crops
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import publish_bytes
 from fer_pipeline.core.model_file import CARD, ModelCard, load_model, read_card, without_paths
@@ -67,6 +66,8 @@ def write_starter(model_file: Path, card_text: str, folder: Path) -> Shipped:
     Raises InputError when `model_file` is no model of this pipeline, the result is larger than
     `MAX_BYTES`, or a probability of a drawn face then differs by more than `TOLERANCE`.
     """
+    from fer_pipeline.core.drawn_crops import drawn_crops
+
     card = without_paths(read_card(model_file))
     model, target = folder / MODEL_NAME, folder / CARD_NAME
     data = _in_half_precision(model_file, card)
