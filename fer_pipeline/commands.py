@@ -245,7 +245,7 @@ def show_photo(
     try:
         if isinstance(data, UnreadableError):
             raise data
-        image = decode(data, settings.crop_settings.bounds)
+        image = decode(data, settings.bounds)
     except UnreadableError as error:
         raise InputError(
             f"{row.image_path} ({row.list}, index row {row.row}) can't be read: {error}"

@@ -27,7 +27,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from fer_pipeline.core.bounds import MAX_DECODED_BYTES, MAX_FILE_BYTES, MAX_PIXELS, Bounds
+from fer_pipeline.core.bounds import Bounds
 from fer_pipeline.core.crop import CropSettings
 from fer_pipeline.core.datasets import picture_side
 from fer_pipeline.core.errors import InputError
@@ -52,6 +52,7 @@ from fer_pipeline.data_sources import (
 from fer_pipeline.label_settings import LabelSettings
 from fer_pipeline.manifest_settings import ManifestSettings
 from fer_pipeline.operations_settings import OperationsSettings
+from fer_pipeline.photo_settings import PhotoSettings
 from fer_pipeline.places import Places, state_folder_of
 from fer_pipeline.service_settings import ServiceSettings
 from fer_pipeline.streams import DEFAULT_STREAMS, STREAMS
@@ -85,6 +86,7 @@ class Settings(
     BaseSettings,
     LabelSettings,
     ManifestSettings,
+    PhotoSettings,
     ServiceSettings,
     OperationsSettings,
     DataSets,
@@ -135,13 +137,6 @@ class Settings(
         False,
         description="Turn detected faces so that their eyes are level; needs detect 'always', "
         "since a listed box has no eyes.",
-    )
-    max_pixels: int = Field(MAX_PIXELS, ge=1, description="Photos with more pixels are refused.")
-    max_decoded_bytes: int = Field(
-        MAX_DECODED_BYTES, ge=1, description="Photos of more bytes, decoded, are refused."
-    )
-    max_file_bytes: int = Field(
-        MAX_FILE_BYTES, ge=1, description="Photos of more bytes, as stored, are refused."
     )
     shard_rows: int = Field(32768, ge=1, description="Faces a crop shard holds at most.")
     executor: Literal["local", "ray"] = Field(
@@ -376,11 +371,8 @@ class Settings(
 
     @property
     def bounds_across(self) -> Bounds | None:
-        """The bounds of photos that pictures of two data sets are compared within; None where no
-        two are, or these are the usual ones.
-        """
-        bounds = self.crop_settings.bounds
-        return bounds if self.compares_across and bounds != Bounds() else None
+        """Within which pictures of two data sets are compared; None for none, or the usual ones."""
+        return self.bounds if self.compares_across and self.bounds != Bounds() else None
 
     def digest(self, *names: str) -> str:
         """8 hex digits that change with any of the named settings.

@@ -163,7 +163,7 @@ def _samples(
     """For each expression its name and the first photo of its sample rows that opens."""
     titles: list[str] = []
     photos: list[npt.NDArray[np.uint8] | None] = []
-    bounds = settings.crop_settings.bounds
+    bounds = settings.bounds
     for name, rows in expressions.sample_rows(settings.index_folder, settings.seed).items():
         titles.append(name)
         photo = None

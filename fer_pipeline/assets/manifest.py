@@ -95,7 +95,7 @@ def manifest_assets(settings: Settings) -> Sequence[dg.AssetsDefinition]:
                 corrections=corrections,
                 correct_test=settings.corrections_on_test,
                 max_file_bytes=settings.max_file_bytes,
-                across=settings.crop_settings.bounds if settings.compares_across else None,
+                across=settings.bounds if settings.compares_across else None,
                 on_hashed=tell_progress(context, "photos of equal size compared"),
                 on_compared=tell_progress(context, "photos compared with other data sets'"),
             )

@@ -99,7 +99,7 @@ def data(settings: Settings) -> Iterator[Finding]:
     yield ok("data", f"{dataset.name} at {dataset.address} opens, with {len(lists)} lists")
     photos = _some_photos(settings)
     opened, failed = 0, ""
-    bounds = settings.crop_settings.bounds
+    bounds = settings.bounds
     read = dataset.read_photos(photos, settings.max_file_bytes)
     for (_, path), stored in zip(photos, read, strict=True):
         if not isinstance(stored, bytes):
