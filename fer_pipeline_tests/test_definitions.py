@@ -12,7 +12,7 @@ HEAVY = (
     *("tensorflow", "keras", "mlflow", "cv2", "streamlit", "sklearn", "matplotlib", "torch"),
     *("pandas", "scipy", "sqlalchemy"),
 )
-REPEATS = 4
+REPEATS = 10
 
 
 def _python(code: str, home: Path) -> str:
@@ -50,7 +50,7 @@ def test_import_of_definitions_loads_no_framework_and_turns_telemetry_off(tmp_pa
     assert [name for name in HEAVY if name in loaded] == []
 
 
-def test_import_of_definitions_takes_little_more_than_twice_dagster(tmp_path: Path) -> None:
+def test_import_of_definitions_takes_less_than_twice_dagster(tmp_path: Path) -> None:
     # The smallest of several, taken in turn, is what the import costs; what other processes of
     # the machine take meanwhile only ever adds to it.
     dagster, definitions = [], []
@@ -58,8 +58,7 @@ def test_import_of_definitions_takes_little_more_than_twice_dagster(tmp_path: Pa
         dagster.append(_seconds("import dagster", tmp_path))
         definitions.append(_seconds("import fer_pipeline.definitions", tmp_path))
         time.sleep(0.1)
-    # 1.9 to 2.0 times on the machines at hand, beside other tests a little more.
-    assert min(definitions) < 2.25 * min(dagster)
+    assert min(definitions) < 2 * min(dagster)
 
 
 def test_definitions_hold_every_asset_of_the_active_streams(tmp_path: Path) -> None:
